@@ -1,1 +1,27 @@
-//! data
+//! Datasets: layouts in, checks, splits, fingerprints, and the store of preprocessed cases.
+//!
+//! This crate knows folders and files; it knows no network. Array axes are `(z, y, x)`.
+
+mod check;
+mod dataset;
+mod description;
+mod fingerprint;
+mod import;
+mod layouts;
+mod patients;
+mod reader_name;
+mod splits;
+mod store;
+mod work_queue;
+
+pub use check::{Finding, FindingKind, Severity, check};
+pub use dataset::{Case, Dataset, Problem, ProblemKind};
+pub use description::read_labels_of;
+pub use fingerprint::{fingerprint, read_fingerprint, write_fingerprint};
+pub use import::{Imported, import_msd};
+pub use patients::Patients;
+pub use splits::{Split, Splits};
+pub use store::{Entry, Store};
+
+/// Told how many cases are done, and of how many.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);

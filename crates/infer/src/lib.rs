@@ -1,1 +1,15 @@
-//! infer
+//! From a scan to a label map: sliding window, folds, export to the scan's grid.
+//!
+//! Volumes in, label maps out; no paths. `Predictor` ties the parts together.
+
+pub mod export;
+pub mod gaussian;
+mod predictor;
+pub mod resample;
+pub mod sliding;
+mod spacing;
+pub mod tiles;
+
+pub use export::{Logits, Probabilities};
+pub use predictor::{Options, Parts, Prediction, Predictor, Progress};
+pub use sliding::Precision;

@@ -1,1 +1,34 @@
-//! models
+//! Networks, their weights, and the model bundle.
+//!
+//! A network is defined once, as a list of operations ([`graph`]); the executor runs that list on the CPU
+//! kernels, forward for prediction and forward and backward for training.
+
+mod bundle;
+mod cost;
+mod dataset_json;
+mod executor;
+mod file;
+pub mod graph;
+mod initial_weights;
+mod network;
+mod pickle;
+mod pickle_machine;
+mod plain_conv_unet;
+mod residual_encoder_unet;
+mod safetensors_file;
+mod sgd;
+mod supervision;
+mod torch_checkpoint;
+mod unet_decoder;
+mod weights;
+
+pub use bundle::{Bundle, BundleContent, BundleForm, Provenance};
+pub use cost::Cost;
+pub use dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
+pub use executor::{Inference, Training};
+pub use galen_kernels::loss::Hard;
+pub use network::Network;
+pub use sgd::{Sgd, polynomial_rate};
+pub use supervision::{Evaluation, LossSpec, StepResult, Targets, deep_supervision_weights};
+pub use torch_checkpoint::TorchCheckpoint;
+pub use weights::{Tensor, Weights};

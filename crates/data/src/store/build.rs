@@ -1,0 +1,135 @@
+//! Makes a store, or completes one.
+
+use super::case_file::CaseFile;
+use super::{Contents, FORMAT, Store, case_path, grid};
+use crate::Progress;
+use crate::check::expected_bytes;
+use crate::dataset::{Case, Dataset};
+use crate::description::write_json;
+use crate::work_queue::{all_or_first, for_each_case, require_cases};
+use galen_core::{Error, Result};
+use galen_prep::{Configuration, Plans};
+use sha2::{Digest, Sha256};
+use std::fs::File;
+use std::path::Path;
+
+impl Store {
+    /// Preprocesses all complete training cases into `folder` and opens the result. Cases that are there and
+    /// were made from the same files, plans and labels are kept.
+    pub fn build(
+        dataset: &Dataset,
+        plans: &Plans,
+        configuration: &str,
+        folder: &Path,
+        progress: Progress,
+    ) -> Result<Self> {
+        require_cases(dataset.training.len(), &dataset.name)?;
+        for problem in &dataset.problems {
+            tracing::warn!("left out: {problem}");
+        }
+        let settings = plans.configuration(configuration)?;
+        std::fs::create_dir_all(folder).map_err(|error| Error::system(folder.display(), &error))?;
+        let _lock = lock(folder)?;
+        remove_unfinished(folder)?;
+        let shared = shared_hash(dataset, plans, configuration)?;
+        let cases = &dataset.training;
+        let inputs = cases.iter().map(|case| case_hash(&shared, case)).collect::<Result<Vec<_>>>()?;
+        // Preprocessing holds the image, its resampled copy and one channel in double precision.
+        let bytes = |index: usize| expected_bytes(&cases[index]).saturating_mul(2);
+        let results = for_each_case(cases.len(), bytes, progress, |index| {
+            make_case(dataset, plans, &settings, folder, &cases[index], &inputs[index])
+        });
+        let ids: Vec<&str> = cases.iter().map(|case| case.id.as_str()).collect();
+        all_or_first(results, &ids)?;
+        let contents = Contents {
+            format: FORMAT,
+            dataset: dataset.name.clone(),
+            configuration: configuration.to_owned(),
+            channels: dataset.channel_names.len(),
+            cases: dataset.training_ids().into_iter().zip(inputs).collect(),
+        };
+        write_json(&folder.join("store.json"), &contents)?;
+        Self::open(folder)
+    }
+}
+
+fn make_case(
+    dataset: &Dataset,
+    plans: &Plans,
+    settings: &Configuration,
+    folder: &Path,
+    case: &Case,
+    inputs: &str,
+) -> Result<()> {
+    let path = case_path(folder, &case.id);
+    if CaseFile::open(&path).is_ok_and(|there| there.header.inputs == inputs) {
+        return Ok(());
+    }
+    let (image, labels) = (dataset.read_image(case)?, dataset.read_labels(case)?);
+    if image.geometry.size != labels.geometry.size {
+        let what = format!("image has {:?} voxels, mask {:?}", image.geometry.size, labels.geometry.size);
+        return Err(Error::input("mask", what, "run `galen check` on the dataset"));
+    }
+    let (prepared, undo) = galen_prep::prepare(&image, Some(&labels), plans, settings)?;
+    drop((image, labels));
+    let values = prepared.labels.as_deref().unwrap_or_default();
+    let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
+    let chunk = grid::chunk_for(&settings.patch_size);
+    CaseFile::write(&path, &case.id, inputs, chunk, &prepared, &locations, &undo)
+}
+
+/// One build at a time; the lock goes with the process, however it ends.
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let file = File::create(&path).map_err(|error| Error::system(path.display(), &error))?;
+    match file.try_lock() {
+        Err(std::fs::TryLockError::WouldBlock) => {
+            let remedy = "wait for it, or choose another folder";
+            Err(Error::input(folder.display(), "another run is preprocessing into it", remedy))
+        }
+        // File systems without locks: writing is safe all the same, only the work may be done twice.
+        _ => Ok(file),
+    }
+}
+
+/// Removes what killed runs left behind.
+fn remove_unfinished(folder: &Path) -> Result<()> {
+    let system = |error: std::io::Error| Error::system(folder.display(), &error);
+    for entry in std::fs::read_dir(folder).map_err(system)? {
+        let entry = entry.map_err(system)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        // The names that `galen_io::write_atomically` gives to files in the making.
+        if name.starts_with(".galen-") && name.ends_with(".part") {
+            std::fs::remove_file(entry.path()).map_err(system)?;
+        }
+    }
+    Ok(())
+}
+
+/// Hash of what all cases share: format, plans, configuration, meaning of the labels.
+fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str) -> Result<Vec<u8>> {
+    let mut hash = Sha256::new();
+    hash.update(FORMAT.to_le_bytes());
+    for text in [serde_json::to_string(plans), serde_json::to_string(&dataset.labels)] {
+        let text = text.map_err(|error| Error::bug("plans", error))?;
+        hash.update((text.len() as u64).to_le_bytes());
+        hash.update(text);
+    }
+    hash.update(configuration);
+    Ok(hash.finalize().to_vec())
+}
+
+/// Hash of one case: the shared one, and name, size and time of change of its files.
+fn case_hash(shared: &[u8], case: &Case) -> Result<String> {
+    let mut hash = Sha256::new();
+    hash.update(shared);
+    for file in case.images.iter().chain(&case.label) {
+        let meta = std::fs::metadata(file).map_err(|error| Error::system(file.display(), &error))?;
+        let changed = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
+        hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());
+        hash.update([0]);
+        hash.update(meta.len().to_le_bytes());
+        hash.update(changed.map_or(0, |time| time.as_nanos()).to_le_bytes());
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
+}

@@ -1,0 +1,191 @@
+//! `galen evaluate`: label maps against a reference.
+
+use crate::report_data;
+use crate::scans::{case_name, ending};
+use crate::session::{Exit, Session};
+use comfy_table::Table;
+use galen_core::{Error, LabelValue, Labels, Result};
+use galen_metrics::{Case, Evaluation, Interval, Summary, score_case};
+use rayon::prelude::*;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Compare label maps with a reference: Dice, IoU, HD95, NSD, volumes, with 95 % intervals.
+///
+/// Writes nnU-Net's summary.json. Cases are paired by file name; every reference must have a prediction.
+///
+/// Example: galen evaluate --pred preds/ --ref labelsTs/ --out summary.json --report report.html
+#[derive(clap::Args)]
+pub struct Arguments {
+    /// Folder (or one file) of predictions
+    #[arg(long)]
+    pred: PathBuf,
+    /// Folder (or one file) of reference label maps
+    #[arg(long = "ref", value_name = "REF")]
+    reference: PathBuf,
+    /// summary.json to write
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+    /// dataset.json with label names, regions and the ignore label (default: the one beside predictions or references)
+    #[arg(long, value_name = "FILE")]
+    labels: Option<PathBuf>,
+    /// Tolerance of the normalised surface Dice, mm
+    #[arg(long, default_value_t = 1.0, value_name = "MM")]
+    tolerance: f64,
+    /// Score the predictions that are there, and list the missing ones
+    #[arg(long)]
+    partial: bool,
+    /// Self-contained HTML report
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+}
+
+/// Runs the verb.
+pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
+    if !(arguments.tolerance >= 0.0 && arguments.tolerance.is_finite()) {
+        return Err(Error::input("--tolerance", "not a distance", "give millimetres, for example 1"));
+    }
+    let (pairs, missing) = pair(&arguments.pred, &arguments.reference)?;
+    if let Some(first) = missing.first()
+        && !arguments.partial
+    {
+        return Err(Error::input(
+            arguments.pred.display(),
+            format!("{} of {} references have no prediction, first {first}", missing.len(), missing.len() + pairs.len()),
+            "predict them, or add --partial to score the others",
+        ));
+    }
+    if pairs.is_empty() {
+        return Err(Error::input(
+            arguments.reference.display(),
+            "no label map here has a prediction of the same name",
+            "check --pred and --ref",
+        ));
+    }
+    let labels = labels_for(arguments, &pairs)?;
+    let evaluation = evaluate(&pairs, &labels, arguments.tolerance, session)?;
+    if let Some(out) = &arguments.out {
+        galen_io::replace_file(out, Summary::new(&evaluation).to_json().as_bytes())?;
+    }
+    if let Some(file) = &arguments.report {
+        let title = format!("{} against {}", arguments.pred.display(), arguments.reference.display());
+        report_data::write_evaluation(file, &title, &evaluation, &labels)?;
+    }
+    session.document(&evaluation)?;
+    session.say(table(&evaluation));
+    for case in &missing {
+        session.say(format!("no prediction: {case}"));
+    }
+    Ok(if missing.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// One case: name, reference, prediction.
+#[derive(Debug, Clone)]
+pub struct Pair {
+    /// File name without its ending.
+    pub case: String,
+    /// Reference label map.
+    pub reference: PathBuf,
+    /// Predicted label map.
+    pub prediction: PathBuf,
+}
+
+fn pair(pred: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
+    if reference.is_file() && pred.is_file() {
+        let pair =
+            Pair { case: case_name(reference), reference: reference.to_path_buf(), prediction: pred.to_path_buf() };
+        return Ok((vec![pair], Vec::new()));
+    }
+    let mut predictions = label_maps(pred)?;
+    let (mut pairs, mut missing) = (Vec::new(), Vec::new());
+    for (case, reference) in label_maps(reference)? {
+        match predictions.remove(&case) {
+            Some(prediction) => pairs.push(Pair { case, reference, prediction }),
+            None => missing.push(case),
+        }
+    }
+    Ok((pairs, missing))
+}
+
+fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
+    let entries = std::fs::read_dir(folder).map_err(|error| Error::system(folder.display(), &error))?;
+    let files = entries.filter_map(|entry| entry.ok().map(|e| e.path()));
+    Ok(files.filter(|file| file.is_file() && ending(file).is_some()).map(|file| (case_name(&file), file)).collect())
+}
+
+/// Label names: the file the user named, else a dataset.json nearby, else the values that the references hold.
+fn labels_for(arguments: &Arguments, pairs: &[Pair]) -> Result<Labels> {
+    let near = [Some(arguments.pred.as_path()), arguments.reference.parent(), Some(arguments.reference.as_path())];
+    let beside = near.into_iter().flatten().map(|folder| folder.join("dataset.json")).find(|file| file.is_file());
+    if let Some(file) = arguments.labels.clone().or(beside) {
+        return galen_data::read_labels_of(&file);
+    }
+    let values = pairs
+        .par_iter()
+        .map(|pair| Ok(galen_io::read_label_map(&pair.reference)?.histogram()))
+        .collect::<Result<Vec<_>>>()?;
+    let mut values: Vec<u16> = values.into_iter().flatten().map(|(value, _)| value).filter(|&v| v != 0).collect();
+    values.sort_unstable();
+    values.dedup();
+    let mut entries = vec![("background".to_owned(), LabelValue::One(0))];
+    entries.extend(values.into_iter().map(|value| (format!("label {value}"), LabelValue::One(value))));
+    Labels::new(entries, None)
+}
+
+/// Scores pairs in parallel; the result does not depend on the number of threads.
+pub fn evaluate(pairs: &[Pair], labels: &Labels, tolerance_mm: f64, session: &Session) -> Result<Evaluation> {
+    let progress = session.progress("evaluate", pairs.len());
+    let done = AtomicUsize::new(0);
+    let score = |pair: &Pair| {
+        let reference = galen_io::read_label_map(&pair.reference)?;
+        let prediction = galen_io::read_label_map(&pair.prediction)?;
+        let scores = score_case(&reference, &prediction, labels, tolerance_mm)
+            .map_err(|error| error.within(&pair.case))?;
+        progress.at(done.fetch_add(1, Ordering::Relaxed) + 1, pairs.len());
+        Ok(Case {
+            id: pair.case.clone(),
+            reference_file: pair.reference.display().to_string(),
+            prediction_file: pair.prediction.display().to_string(),
+            scores,
+        })
+    };
+    let cases = pairs.par_iter().map(score).collect::<Result<Vec<_>>>()?;
+    progress.finish();
+    Ok(Evaluation::new(cases, tolerance_mm, 0))
+}
+
+/// Mean and 95 % interval per label, as a table.
+pub fn table(evaluation: &Evaluation) -> String {
+    const COLUMNS: [(&str, &str); 5] =
+        [("dice", "Dice"), ("iou", "IoU"), ("nsd", "NSD"), ("hd95", "HD95, mm"), ("volume_difference", "volume, mm³")];
+    let mut table = Table::new();
+    let mut header = vec!["label".to_owned(), "n".to_owned()];
+    header.extend(COLUMNS.iter().map(|(_, name)| (*name).to_owned()));
+    table.set_header(header);
+    let mut row = |name: &str, metrics: &BTreeMap<String, Interval>| {
+        let n = metrics.get("dice").map_or(0, |interval| interval.n);
+        let mut cells = vec![name.to_owned(), n.to_string()];
+        cells.extend(COLUMNS.iter().map(|(id, _)| metrics.get(*id).map_or_else(String::new, interval)));
+        table.add_row(cells);
+    };
+    for label in &evaluation.labels {
+        row(&label.name, &label.metrics);
+    }
+    row("mean", &evaluation.foreground);
+    format!("{table}\nmean [95 % bootstrap interval over cases]; NSD at {} mm", evaluation.tolerance_mm)
+}
+
+fn interval(interval: &Interval) -> String {
+    let (Some(mean), Some(low), Some(high)) = (interval.mean, interval.low, interval.high) else {
+        return "-".to_owned();
+    };
+    let digits = if mean.abs() < 10.0 { 3 } else { 1 };
+    let left_out = match (interval.n_undefined, interval.n_infinite) {
+        (0, 0) => String::new(),
+        (undefined, 0) => format!(" ({undefined} undefined)"),
+        (0, infinite) => format!(" ({infinite} infinite)"),
+        (undefined, infinite) => format!(" ({undefined} undefined, {infinite} infinite)"),
+    };
+    format!("{mean:.digits$} [{low:.digits$}, {high:.digits$}]{left_out}")
+}

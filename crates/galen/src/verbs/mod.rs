@@ -1,0 +1,49 @@
+//! One file per verb: arguments, calls, printing; nothing else.
+
+mod check;
+mod evaluate;
+mod import;
+mod info;
+mod plan;
+mod predict;
+mod quickstart;
+mod train;
+
+use crate::session::{Exit, Session};
+use galen_core::Result;
+
+/// What Galen does.
+#[derive(clap::Subcommand)]
+pub enum Verb {
+    /// The whole workflow on a built-in phantom; ends in an HTML report
+    Quickstart(quickstart::Arguments),
+    /// What is this file, dataset or model?
+    Info(info::Arguments),
+    /// Bring a dataset of another layout into nnU-Net's raw layout
+    Import(import::Arguments),
+    /// Every problem of a dataset, with its remedy
+    Check(check::Arguments),
+    /// Fingerprint and plan of a dataset, as nnU-Net v2 makes them
+    Plan(plan::Arguments),
+    /// Train one fold
+    Train(train::Arguments),
+    /// Segment scans with a trained model (alias: segment)
+    #[command(visible_alias = "segment")]
+    Predict(predict::Arguments),
+    /// Compare label maps with a reference
+    Evaluate(evaluate::Arguments),
+}
+
+/// Runs a verb.
+pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
+    match verb {
+        Verb::Quickstart(arguments) => quickstart::run(&arguments, session),
+        Verb::Info(arguments) => info::run(&arguments, session),
+        Verb::Import(arguments) => import::run(&arguments, session),
+        Verb::Check(arguments) => check::run(&arguments, session),
+        Verb::Plan(arguments) => plan::run(&arguments, session),
+        Verb::Train(arguments) => train::run(&arguments, session),
+        Verb::Predict(arguments) => predict::run(&arguments, session),
+        Verb::Evaluate(arguments) => evaluate::run(&arguments, session),
+    }
+}

@@ -1,0 +1,168 @@
+//! The promise: bad input gets one clear line, exit code 2, and nothing is written.
+
+mod house;
+
+use house::{House, files};
+use std::fs;
+use std::path::Path;
+
+/// Asserts one line on stderr with all `words`, exit 2, and nothing new under `folder`.
+fn refused(house: &House, arguments: &[&str], words: &[&str]) {
+    let before = files(house.path());
+    let output = house.galen(arguments);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines: Vec<&str> = stderr.lines().filter(|line| line.starts_with("galen: ")).collect();
+    assert_eq!(output.status.code(), Some(2), "{arguments:?}: {stderr}");
+    assert_eq!(lines.len(), 1, "{arguments:?}: one line expected: {stderr}");
+    assert!(!stderr.contains("panicked"), "{stderr}");
+    for word in words {
+        assert!(lines[0].contains(word), "{arguments:?}: `{word}` is not in: {}", lines[0]);
+    }
+    assert_eq!(before, files(house.path()), "{arguments:?}: something was written");
+}
+
+#[test]
+fn a_truncated_scan() {
+    let house = House::with_model();
+    let whole = fs::read(house.scan("scan.nii.gz")).unwrap();
+    fs::write(house.path().join("cut.nii.gz"), &whole[..whole.len() / 2]).unwrap();
+    refused(&house, &["predict", "cut.nii.gz", "--model", "model", "--out", "labels.nii.gz"], &["cut.nii.gz", "copy it again"]);
+}
+
+#[test]
+fn a_header_that_claims_a_million_voxels_a_side() {
+    let house = House::with_model();
+    house.scan("scan.nii");
+    let mut bytes = fs::read(house.path().join("scan.nii")).unwrap();
+    // NIfTI-2 stores 64-bit sizes; NIfTI-1 cannot even say a million, so the largest it can is used.
+    for axis in 1..=3 {
+        bytes[40 + 2 * axis..42 + 2 * axis].copy_from_slice(&i16::MAX.to_le_bytes());
+    }
+    fs::write(house.path().join("huge.nii"), &bytes).unwrap();
+    refused(&house, &["predict", "huge.nii", "--model", "model", "--out", "labels.nii.gz"], &["huge.nii"]);
+    let mut header = vec![0u8; 544];
+    header[..4].copy_from_slice(&540i32.to_le_bytes());
+    header[4..12].copy_from_slice(b"n+2\0\r\n\x1a\n");
+    header[12..14].copy_from_slice(&4i16.to_le_bytes());
+    header[14..16].copy_from_slice(&16i16.to_le_bytes());
+    for (axis, size) in [3i64, 1_000_000, 1_000_000, 1_000_000, 1, 1, 1, 1].into_iter().enumerate() {
+        header[16 + 8 * axis..24 + 8 * axis].copy_from_slice(&size.to_le_bytes());
+    }
+    for axis in 0..4 {
+        header[104 + 8 * axis..112 + 8 * axis].copy_from_slice(&1f64.to_le_bytes());
+    }
+    header[168..176].copy_from_slice(&544i64.to_le_bytes());
+    fs::write(house.path().join("million.nii"), &header).unwrap();
+    refused(&house, &["predict", "million.nii", "--model", "model", "--out", "labels.nii.gz"], &["million.nii"]);
+}
+
+#[test]
+fn a_flat_image_for_a_volume_model() {
+    let house = House::with_model();
+    house.flat("flat.png");
+    refused(&house, &["predict", "flat.png", "--model", "model", "--out", "labels.nii.gz"], &["2D", "3D"]);
+}
+
+#[test]
+fn too_many_channels() {
+    let house = House::with_model();
+    house.scan("a_0000.nii.gz");
+    house.scan("a_0001.nii.gz");
+    let arguments = ["predict", "a_0000.nii.gz", "a_0001.nii.gz", "--model", "model", "--out", "labels.nii.gz"];
+    refused(&house, &arguments, &["channel"]);
+}
+
+#[test]
+fn a_scan_with_nan() {
+    let house = House::with_model();
+    house.nan("nan.nii.gz");
+    refused(&house, &["predict", "nan.nii.gz", "--model", "model", "--out", "labels.nii.gz"], &["nan", "NaN"]);
+}
+
+#[test]
+fn an_empty_folder() {
+    let house = House::with_model();
+    fs::create_dir(house.path().join("empty")).unwrap();
+    refused(&house, &["predict", "empty", "--model", "model", "--out", "preds"], &["empty"]);
+    refused(&house, &["check", "empty"], &["empty"]);
+    refused(&house, &["train", "empty", "--out", "run"], &["empty"]);
+    refused(&house, &["predict", "scan.nii.gz", "--model", "empty", "--out", "labels.nii.gz"], &["empty"]);
+    refused(&house, &["import", "msd", "empty", "--out", "Dataset001_X"], &["empty"]);
+}
+
+#[test]
+fn a_pickle_with_an_unknown_global() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    house.hostile_checkpoint("hostile");
+    refused(
+        &house,
+        &["predict", "scan.nii.gz", "--model", "hostile", "--out", "labels.nii.gz"],
+        &["checkpoint_final.pth", "posix.system"],
+    );
+}
+
+#[test]
+fn labels_of_another_grid() {
+    let house = House::with_model();
+    house.labels("ref/a.nii.gz", [6, 7, 8]);
+    house.labels("pred/a.nii.gz", [6, 7, 9]);
+    refused(&house, &["evaluate", "--pred", "pred", "--ref", "ref", "--out", "summary.json"], &["a", "grid"]);
+}
+
+#[test]
+fn a_missing_prediction() {
+    let house = House::with_model();
+    house.labels("ref/a.nii.gz", [6, 7, 8]);
+    house.labels("ref/b.nii.gz", [6, 7, 8]);
+    house.labels("pred/a.nii.gz", [6, 7, 8]);
+    refused(&house, &["evaluate", "--pred", "pred", "--ref", "ref", "--out", "summary.json"], &["b", "--partial"]);
+}
+
+#[test]
+fn an_output_folder_that_cannot_be_written() {
+    if !Path::new("/proc").is_dir() {
+        return;
+    }
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    // Even root cannot make files in /proc.
+    refused(&house, &["predict", "scan.nii.gz", "--model", "model", "--out", "/proc/labels.nii.gz"], &["/proc"]);
+}
+
+#[test]
+fn a_full_disk() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    let small = house.path().join("small");
+    fs::create_dir(&small).unwrap();
+    let mount = |arguments: &[&str]| {
+        std::process::Command::new(arguments[0]).args(&arguments[1..]).output().is_ok_and(|o| o.status.success())
+    };
+    let folder = small.to_str().unwrap();
+    if !mount(&["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder]) {
+        println!("skipped: only root may mount a small disk");
+        return;
+    }
+    fs::write(small.join("filler"), vec![1u8; 4096]).ok();
+    let output = house.galen(&["predict", "scan.nii.gz", "--model", "model", "--out", "small/labels.nii.gz"]);
+    let left = files(&small);
+    mount(&["umount", folder]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("labels.nii.gz") && stderr.contains("space"), "{stderr}");
+    assert_eq!(left, ["filler"], "nothing half-written");
+}
+
+#[test]
+fn wrong_usage() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    refused(&house, &["predict", "scan.nii.gz", "--model", "model", "--out", "labels"], &["labels", ".nii.gz"]);
+    refused(
+        &house,
+        &["predict", "scan.nii.gz", "--model", "model", "--out", "l.nii.gz", "--folds", "7"],
+        &["fold 7", "0"],
+    );
+    refused(&house, &["info", "nowhere.nii.gz"], &["nowhere.nii.gz"]);
+}

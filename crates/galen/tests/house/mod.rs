@@ -1,0 +1,143 @@
+//! A folder with a tiny model and scans, and the binary to run in it.
+
+#![allow(dead_code)] // each test file uses its part
+
+use galen_core::{Architecture, Geometry, LabelMap, LabelValue, Labels, NetworkClass, Volume};
+use galen_models::{Bundle, BundleContent, Network, Provenance};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// A temporary folder.
+pub struct House {
+    folder: tempfile::TempDir,
+}
+
+impl House {
+    /// Nothing in it.
+    pub fn empty() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// `model`: an untrained 3D network for one channel and three classes.
+    pub fn with_model() -> Self {
+        let house = Self::empty();
+        let labels = Labels::new(
+            vec![
+                ("background".into(), LabelValue::One(0)),
+                ("a".into(), LabelValue::One(1)),
+                ("b".into(), LabelValue::One(2)),
+            ],
+            None,
+        )
+        .unwrap();
+        let architecture = Architecture {
+            class: NetworkClass::PlainConvUNet,
+            features: vec![4, 8],
+            kernels: vec![vec![3; 3]; 2],
+            strides: vec![vec![1; 3], vec![2; 3]],
+            encoder_depth: vec![1, 1],
+            decoder_depth: vec![1],
+            bias: true,
+            norm_eps: 1e-5,
+            norm_affine: true,
+            leak: 0.01,
+        };
+        let plans = serde_json::from_str(include_str!("tiny_plans.json")).unwrap();
+        let content = BundleContent {
+            plans_json: &plans,
+            configuration: "3d_fullres",
+            labels: &labels,
+            channel_names: &["CT".to_owned()],
+            file_ending: ".nii.gz",
+            mirror_axes: &[0, 1, 2],
+            provenance: &Provenance::default(),
+        };
+        let model = house.path().join("model");
+        Bundle::write(&model, &content).unwrap();
+        let weights = Network::new(&architecture, 1, 3).unwrap().initial_weights(1);
+        Bundle::write_fold(&model, "0", &weights, &serde_json::json!({})).unwrap();
+        house
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs the binary here.
+    pub fn galen(&self, arguments: &[&str]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_galen")).args(arguments).current_dir(self.path()).output().unwrap()
+    }
+
+    fn place(&self, name: &str) -> PathBuf {
+        let file = self.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        file
+    }
+
+    /// A small CT-like scan.
+    pub fn scan(&self, name: &str) -> PathBuf {
+        let file = self.place(name);
+        let values = (0..10 * 12 * 14).map(|i| ((i * 37) % 401) as i16 - 200).collect();
+        galen_io::write(&file, &Volume::new(grid([10, 12, 14]), values)).unwrap();
+        file
+    }
+
+    /// A scan with a voxel that is not a number.
+    pub fn nan(&self, name: &str) {
+        let mut values = vec![1f32; 10 * 12 * 14];
+        values[77] = f32::NAN;
+        galen_io::write(&self.place(name), &Volume::new(grid([10, 12, 14]), values)).unwrap();
+    }
+
+    /// A 2D image.
+    pub fn flat(&self, name: &str) {
+        let mut geometry = grid([1, 12, 14]);
+        geometry.flat = true;
+        let labels = LabelMap::new(geometry, vec![7; 12 * 14]);
+        galen_io::write_label_map(&self.place(name), &labels).unwrap();
+    }
+
+    /// A label map with one block of label 1.
+    pub fn labels(&self, name: &str, size: [usize; 3]) {
+        let values = (0..size.iter().product()).map(|i| u8::from(i % 5 == 0)).collect();
+        galen_io::write_label_map(&self.place(name), &LabelMap::new(grid(size), values)).unwrap();
+    }
+
+    /// An nnU-Net results folder whose checkpoint would run a command if its pickle were trusted.
+    pub fn hostile_checkpoint(&self, name: &str) {
+        let folder = self.path().join(name);
+        fs::create_dir_all(folder.join("fold_0")).unwrap();
+        fs::write(folder.join("plans.json"), include_str!("tiny_plans.json")).unwrap();
+        let dataset = r#"{"channel_names": {"0": "CT"}, "labels": {"background": 0, "a": 1}, "numTraining": 1, "file_ending": ".nii.gz"}"#;
+        fs::write(folder.join("dataset.json"), dataset).unwrap();
+        let mut zip = zip::ZipWriter::new(fs::File::create(folder.join("fold_0/checkpoint_final.pth")).unwrap());
+        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        zip.start_file("archive/data.pkl", stored).unwrap();
+        std::io::Write::write_all(&mut zip, b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.").unwrap();
+        zip.finish().unwrap();
+    }
+}
+
+fn grid(size: [usize; 3]) -> Geometry {
+    Geometry::axis_aligned(size, [2.0, 1.0, 1.0])
+}
+
+/// All files under a folder, sorted, relative.
+pub fn files(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path.strip_prefix(folder).unwrap().display().to_string());
+            }
+        }
+    }
+    found.sort();
+    found
+}

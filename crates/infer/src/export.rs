@@ -1,0 +1,341 @@
+//! From logits on the network's grid to a label map on the scan's grid.
+//!
+//! Source: nnU-Net v2.8.1, `export_prediction_from_logits`. Differs: classes are resampled a slab at a time and
+//! only the winner is kept, so no volume of all classes exists on the scan's grid unless probabilities
+//! are asked for.
+
+use crate::resample::Resampler;
+use crate::sliding::Precision;
+use galen_core::{Error, LabelMap, Labels, Result};
+use galen_prep::Undo;
+use rayon::prelude::*;
+
+/// Planes that are resampled together: the unit of parallel work.
+const SLAB: usize = 16;
+
+/// Logits of one scan on the network's grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Logits {
+    /// Number of classes or regions.
+    pub classes: usize,
+    /// Voxels of the network's grid, in the network's axis order.
+    pub size: [usize; 3],
+    /// Values, `[k, z, y, x]`.
+    pub values: Vec<f32>,
+}
+
+impl Logits {
+    fn class(&self, class: usize) -> &[f32] {
+        let voxels: usize = self.size.iter().product();
+        &self.values[class * voxels..(class + 1) * voxels]
+    }
+}
+
+/// Probabilities of every class on the scan's grid.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Probabilities {
+    /// Number of classes (background first) or regions.
+    pub classes: usize,
+    /// Voxels of the scan, `(z, y, x)`.
+    pub size: [usize; 3],
+    /// Values `[k, z, y, x]`; outside the cropped box background has 1 and everything else 0.
+    pub values: Vec<f32>,
+}
+
+/// How logits become labels.
+pub struct Export<'a> {
+    /// Meaning of the channels.
+    pub labels: &'a Labels,
+    /// Way back to the scan.
+    pub undo: &'a Undo,
+    /// Mapping to the cropped grid.
+    pub resampler: &'a Resampler,
+    /// Rounding of resampled logits.
+    pub precision: Precision,
+}
+
+impl Export<'_> {
+    /// Label map on the scan's grid: the class with the largest logit (the first one on ties), or for
+    /// regions the last region of the class order with a probability above one half.
+    pub fn label_map(&self, logits: &Logits) -> Result<LabelMap> {
+        self.check(logits)?;
+        let area = self.area();
+        let mut cropped = vec![0u16; self.resampler.output().iter().product()];
+        cropped.par_chunks_mut(SLAB * area).enumerate().for_each(|(slab, labels)| {
+            self.decide(logits, slab * SLAB, labels);
+        });
+        Ok(self.on_the_scan(&cropped))
+    }
+
+    /// Probabilities on the scan's grid, and the label map that follows from them.
+    pub fn with_probabilities(&self, logits: &Logits) -> Result<(LabelMap, Probabilities)> {
+        self.check(logits)?;
+        let (area, classes) = (self.area(), logits.classes);
+        let [planes, ..] = self.resampler.output();
+        let places = self.places();
+        let raw = self.undo.geometry.voxels();
+        let mut values = vec![0f32; classes * raw];
+        if !self.labels.has_regions() {
+            values[..raw].fill(1.0);
+        }
+        let mut cropped = vec![0u16; planes * area];
+        for first in (0..planes).step_by(SLAB) {
+            let count = SLAB.min(planes - first);
+            let mut slab = vec![0f32; classes * count * area];
+            slab.par_chunks_mut(count * area).enumerate().for_each(|(class, values)| {
+                self.resampler.planes(logits.class(class), first, count, |i, plane| {
+                    let line = &mut values[i * area..(i + 1) * area];
+                    line.copy_from_slice(plane);
+                    self.precision.round(line);
+                });
+            });
+            self.to_probabilities(&mut slab, count * area);
+            let labels = &mut cropped[first * area..(first + count) * area];
+            self.decide_by_probability(&slab, labels);
+            for (class, part) in slab.chunks(count * area).enumerate() {
+                places.put(part, first, &mut values[class * raw..(class + 1) * raw]);
+            }
+        }
+        let probabilities = Probabilities { classes, size: self.undo.geometry.size, values };
+        Ok((self.on_the_scan(&cropped), probabilities))
+    }
+
+    fn check(&self, logits: &Logits) -> Result<()> {
+        let (have, want) = (logits.classes, self.labels.output_channels());
+        if have != want {
+            let what = format!("the network gives {have} channels, its labels need {want}");
+            return Err(Error::input("model", what, "use the dataset.json that the model was trained with"));
+        }
+        Ok(())
+    }
+
+    /// Voxels of one plane of the cropped grid.
+    fn area(&self) -> usize {
+        let [_, y, x] = self.resampler.output();
+        y * x
+    }
+
+    /// Labels of the planes from `first` on, as many as fit into `labels`.
+    fn decide(&self, logits: &Logits, first: usize, labels: &mut [u16]) {
+        let area = self.area();
+        let count = labels.len() / area;
+        let mut rounded = vec![0f32; area];
+        let mut planes = |class: usize, visit: &mut dyn FnMut(usize, &[f32])| {
+            self.resampler.planes(logits.class(class), first, count, |i, plane| match self.precision {
+                Precision::Single => visit(i, plane),
+                Precision::Half => {
+                    rounded.copy_from_slice(plane);
+                    self.precision.round(&mut rounded);
+                    visit(i, &rounded);
+                }
+            });
+        };
+        if let (true, Some(order)) = (self.labels.has_regions(), &self.labels.regions_class_order) {
+            for (class, &label) in order.iter().enumerate() {
+                planes(class, &mut |i, plane| {
+                    let voxels = labels[i * area..(i + 1) * area].iter_mut().zip(plane);
+                    voxels.filter(|(_, v)| sigmoid(**v) > 0.5).for_each(|(voxel, _)| *voxel = label);
+                });
+            }
+            return;
+        }
+        let mut best = vec![f32::NEG_INFINITY; labels.len()];
+        for (class, label) in self.labels.all().into_iter().enumerate() {
+            planes(class, &mut |i, plane| {
+                let range = i * area..(i + 1) * area;
+                win(&mut labels[range.clone()], &mut best[range], plane, label);
+            });
+        }
+    }
+
+    /// Softmax over classes or sigmoid per region, in place on `[k, n]`.
+    fn to_probabilities(&self, slab: &mut [f32], n: usize) {
+        if self.labels.has_regions() {
+            slab.par_iter_mut().for_each(|v| *v = sigmoid(*v));
+            return;
+        }
+        let mut classes: Vec<&mut [f32]> = slab.chunks_mut(n).collect();
+        for i in 0..n {
+            let most = classes.iter().map(|c| c[i]).fold(f32::NEG_INFINITY, f32::max);
+            let mut sum = 0.0;
+            for class in &mut classes {
+                class[i] = (class[i] - most).exp();
+                sum += class[i];
+            }
+            classes.iter_mut().for_each(|class| class[i] /= sum);
+        }
+    }
+
+    fn decide_by_probability(&self, slab: &[f32], labels: &mut [u16]) {
+        let classes = slab.chunks(labels.len());
+        if let (true, Some(order)) = (self.labels.has_regions(), &self.labels.regions_class_order) {
+            for (values, &label) in classes.zip(order) {
+                labels
+                    .iter_mut()
+                    .zip(values)
+                    .filter(|(_, p)| **p > 0.5)
+                    .for_each(|(voxel, _)| *voxel = label);
+            }
+            return;
+        }
+        let mut best = vec![f32::NEG_INFINITY; labels.len()];
+        for (values, label) in classes.zip(self.labels.all()) {
+            win(labels, &mut best, values, label);
+        }
+    }
+
+    fn places(&self) -> Places {
+        Places::new(self.undo, self.resampler.output())
+    }
+
+    /// Puts labels of the cropped box into the scan; background outside.
+    fn on_the_scan(&self, cropped: &[u16]) -> LabelMap {
+        let geometry = self.undo.geometry.clone();
+        if self.labels.all().iter().all(|&label| label < 256) {
+            let narrow: Vec<u8> = cropped.iter().map(|&label| label as u8).collect();
+            let mut raw = vec![0u8; geometry.voxels()];
+            self.places().put(&narrow, 0, &mut raw);
+            return LabelMap::new(geometry, raw);
+        }
+        let mut raw = vec![0u16; geometry.voxels()];
+        self.places().put(cropped, 0, &mut raw);
+        LabelMap::from_u16(geometry, raw)
+    }
+}
+
+/// Where the class has a larger value than any before, it takes the voxel.
+fn win(labels: &mut [u16], best: &mut [f32], values: &[f32], label: u16) {
+    for ((voxel, best), &value) in labels.iter_mut().zip(best).zip(values) {
+        let better = value > *best;
+        *voxel = if better { label } else { *voxel };
+        *best = if better { value } else { *best };
+    }
+}
+
+fn sigmoid(value: f32) -> f32 {
+    1.0 / (1.0 + (-value).exp())
+}
+
+/// Addresses in the scan of voxels of the cropped box.
+struct Places {
+    start: usize,
+    /// Steps in the scan along the axes of the box.
+    strides: [usize; 3],
+    size: [usize; 3],
+}
+
+impl Places {
+    fn new(undo: &Undo, size: [usize; 3]) -> Self {
+        let [_, ny, nx] = undo.geometry.size;
+        let raw = [ny * nx, nx, 1];
+        let strides = undo.transpose.map(|axis| raw[axis]);
+        let start = (0..3).map(|axis| undo.bbox[axis][0] * strides[axis]).sum();
+        Self { start, strides, size }
+    }
+
+    /// Writes planes of the box from `first` on.
+    fn put<T: Copy>(&self, planes: &[T], first: usize, scan: &mut [T]) {
+        let [_, ny, nx] = self.size;
+        for (row, values) in planes.chunks(nx).enumerate() {
+            let (z, y) = (first + row / ny, row % ny);
+            let start = self.start + z * self.strides[0] + y * self.strides[1];
+            if self.strides[2] == 1 {
+                scan[start..start + nx].copy_from_slice(values);
+            } else {
+                values.iter().enumerate().for_each(|(x, &v)| scan[start + x * self.strides[2]] = v);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resample::Rule;
+    use galen_core::{Geometry, LabelValue};
+
+    /// Scan of 4×5×6 voxels, network axes (x, z, y), a box of 3×2×4 in network order.
+    fn undo() -> Undo {
+        Undo {
+            geometry: Geometry::axis_aligned([4, 5, 6], [3.0, 1.0, 2.0]),
+            transpose: [2, 0, 1],
+            size_before_crop: [6, 4, 5],
+            bbox: [[2, 5], [1, 3], [0, 4]],
+            size_after_crop: [3, 2, 4],
+            spacing: [2.0, 3.0, 1.0],
+        }
+    }
+
+    fn plain() -> Labels {
+        let one = |name: &str, value| (name.to_string(), LabelValue::One(value));
+        Labels::new(vec![one("background", 0), one("a", 1), one("b", 2)], None).unwrap()
+    }
+
+    fn logits(classes: usize) -> Logits {
+        let n = classes * 24;
+        Logits {
+            classes,
+            size: [3, 2, 4],
+            values: (0..n).map(|i| ((i * 37 % 19) as f32 - 9.0) / 4.0).collect(),
+        }
+    }
+
+    fn check(labels: &Labels, classes: usize, expected: impl Fn(&[f32]) -> u16) {
+        let (undo, logits) = (undo(), logits(classes));
+        let resampler = Resampler::new(logits.size, undo.size_after_crop, [Rule::Linear; 3]);
+        for precision in [Precision::Single, Precision::Half] {
+            let export = Export { labels, undo: &undo, resampler: &resampler, precision };
+            let map = export.label_map(&logits).unwrap();
+            let (same, probabilities) = export.with_probabilities(&logits).unwrap();
+            assert_eq!(map, same);
+            for (i, (z, y, x)) in
+                (0..4).flat_map(|z| (0..5).flat_map(move |y| (0..6).map(move |x| (z, y, x)))).enumerate()
+            {
+                let inside = (2..5).contains(&x) && (1..3).contains(&z) && y < 4;
+                let background = if labels.has_regions() { 0.0 } else { 1.0 };
+                if inside {
+                    let at = ((x - 2) * 2 + (z - 1)) * 4 + y;
+                    let values: Vec<f32> = (0..classes).map(|c| logits.values[c * 24 + at]).collect();
+                    assert_eq!(map.get(i), expected(&values));
+                } else {
+                    assert_eq!((map.get(i), probabilities.values[i]), (0, background));
+                }
+                let sum: f32 = (0..classes).map(|c| probabilities.values[c * 120 + i]).sum();
+                assert!(labels.has_regions() || (sum - 1.0).abs() < 1e-6);
+            }
+        }
+    }
+
+    #[test]
+    fn labels_land_where_they_came_from() {
+        check(&plain(), 3, |values| {
+            (0..3).fold(0, |best, k| if values[k] > values[best] { k } else { best }) as u16
+        });
+    }
+
+    #[test]
+    fn later_regions_lie_on_top() {
+        let region = |name: &str, values: &[u16]| (name.to_string(), LabelValue::Region(values.to_vec()));
+        let entries = vec![
+            ("background".to_string(), LabelValue::One(0)),
+            region("whole", &[1, 2]),
+            ("core".to_string(), LabelValue::One(2)),
+        ];
+        let labels = Labels::new(entries, Some(vec![1, 2])).unwrap();
+        check(&labels, 2, |values| match (values[0] > 0.0, values[1] > 0.0) {
+            (_, true) => 2,
+            (true, false) => 1,
+            _ => 0,
+        });
+    }
+
+    #[test]
+    fn a_network_of_other_classes_is_refused() {
+        let (undo, labels) = (undo(), plain());
+        let resampler = Resampler::new([3, 2, 4], undo.size_after_crop, [Rule::Linear; 3]);
+        let export =
+            Export { labels: &labels, undo: &undo, resampler: &resampler, precision: Precision::Single };
+        let error = export.label_map(&logits(2)).unwrap_err().to_string();
+        assert!(error.contains("2 channels") && error.contains('3'), "{error}");
+    }
+}

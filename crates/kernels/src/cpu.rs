@@ -1,0 +1,106 @@
+//! Which instruction set the kernels use: found at run time, or forced by the variable `GALEN_CPU`.
+
+#![allow(unsafe_code, reason = "code for an instruction set is entered only after the processor was asked for it")]
+
+use crate::lanes::{Lanes, Portable};
+#[cfg(target_arch = "x86_64")]
+use crate::lanes::{avx2::Avx2, avx512::Avx512};
+use std::sync::OnceLock;
+
+/// An instruction set that the kernels are compiled for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cpu {
+    /// Whatever the compiler makes of plain loops.
+    Portable,
+    /// AVX2 and FMA: 8 lanes.
+    Avx2,
+    /// AVX-512F: 16 lanes.
+    Avx512,
+}
+
+/// A hot loop, written once for every instruction set. `run` must be `#[inline(always)]`.
+pub(crate) trait Kernel {
+    fn run<V: Lanes>(&self);
+}
+
+/// Work that is handed the instruction set as a type, but is itself not hot.
+pub(crate) trait Task {
+    fn run<V: Lanes>(&self);
+}
+
+impl Cpu {
+    /// Instruction sets of this processor, the fastest last.
+    pub fn available() -> Vec<Self> {
+        let mut found = vec![Self::Portable];
+        #[cfg(target_arch = "x86_64")]
+        {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx2);
+            }
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+                found.push(Self::Avx512);
+            }
+        }
+        found
+    }
+
+    /// The choice of the variable `GALEN_CPU` (`portable`, `avx2` or `avx512`), else the fastest; `Err` is one
+    /// line that names a choice this processor does not have.
+    pub fn from_environment() -> Result<Self, String> {
+        let available = Self::available();
+        let best = *available.last().expect("portable is always there");
+        let Ok(wish) = std::env::var("GALEN_CPU") else { return Ok(best) };
+        let found = available.iter().find(|cpu| cpu.name() == wish);
+        found.copied().ok_or_else(|| {
+            let names: Vec<_> = available.iter().map(|cpu| cpu.name()).collect();
+            format!("GALEN_CPU: found '{wish}', this processor offers {}; unset it for the fastest", names.join(", "))
+        })
+    }
+
+    /// The instruction set in use, decided once; a wrong `GALEN_CPU` counts as not set.
+    pub fn detected() -> Self {
+        static CHOICE: OnceLock<Cpu> = OnceLock::new();
+        let best = || *Self::available().last().expect("portable is always there");
+        *CHOICE.get_or_init(|| Self::from_environment().unwrap_or_else(|_| best()))
+    }
+
+    /// The word that `GALEN_CPU` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Portable => "portable",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// Output vectors side by side in one register block.
+    pub(crate) fn columns(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => Avx512::COLUMNS,
+            _ => Portable::COLUMNS,
+        }
+    }
+
+    /// Runs the task for this instruction set.
+    pub(crate) fn run(self, task: &impl Task) {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => task.run::<Avx512>(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => task.run::<Avx2>(),
+            _ => task.run::<Portable>(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_choice_is_one_that_the_processor_has() {
+        assert!(Cpu::available().contains(&Cpu::detected()));
+        assert_eq!(Cpu::available()[0].name(), "portable");
+    }
+}

@@ -1,0 +1,79 @@
+//! AVX2 and FMA: sixteen values are two registers, sixteen registers.
+
+#![allow(unsafe_code, reason = "intrinsics; values of this type exist only after the processor was asked")]
+
+use super::Lanes;
+use crate::cpu::Kernel;
+use std::arch::x86_64::*;
+
+/// Two 256-bit registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx2(__m256, __m256);
+
+#[target_feature(enable = "avx2,fma")]
+fn enter<K: Kernel>(kernel: &K) {
+    kernel.run::<Avx2>();
+}
+
+impl Lanes for Avx2 {
+    const PIXELS: usize = 6;
+    const COLUMNS: usize = 1;
+    const ROWS: usize = 4;
+
+    fn call<K: Kernel>(kernel: &K) {
+        // SAFETY: `Cpu::available` found the features before this type was chosen.
+        unsafe { enter(kernel) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe { Self(_mm256_loadu_ps(from), _mm256_loadu_ps(from.add(8))) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe {
+            _mm256_storeu_ps(to, self.0);
+            _mm256_storeu_ps(to.add(8), self.1);
+        }
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: features as in `call`.
+        let value = unsafe { _mm256_set1_ps(value) };
+        Self(value, value)
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_add_ps(self.0, other.0), _mm256_add_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_sub_ps(self.0, other.0), _mm256_sub_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_mul_ps(self.0, other.0), _mm256_mul_ps(self.1, other.1)) }
+    }
+
+    #[inline(always)]
+    fn fma(self, by: Self, plus: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_fmadd_ps(self.0, by.0, plus.0), _mm256_fmadd_ps(self.1, by.1, plus.1)) }
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
+    }
+}

@@ -1,0 +1,75 @@
+//! AVX-512F: sixteen values are one register, thirty-two registers.
+
+#![allow(unsafe_code, reason = "intrinsics; values of this type exist only after the processor was asked")]
+
+use super::Lanes;
+use crate::cpu::Kernel;
+use std::arch::x86_64::*;
+
+/// One 512-bit register.
+#[derive(Clone, Copy)]
+pub(crate) struct Avx512(__m512);
+
+#[target_feature(enable = "avx512f,avx2,fma")]
+fn enter<K: Kernel>(kernel: &K) {
+    kernel.run::<Avx512>();
+}
+
+impl Lanes for Avx512 {
+    const PIXELS: usize = 14;
+    const COLUMNS: usize = 2;
+    const ROWS: usize = 8;
+
+    fn call<K: Kernel>(kernel: &K) {
+        // SAFETY: `Cpu::available` found the feature before this type was chosen.
+        unsafe { enter(kernel) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> Self {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        Self(unsafe { _mm512_loadu_ps(from) })
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32) {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        unsafe { _mm512_storeu_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    fn splat(value: f32) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_set1_ps(value) })
+    }
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_add_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_sub_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_mul_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn fma(self, by: Self, plus: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_fmadd_ps(self.0, by.0, plus.0) })
+    }
+
+    #[inline(always)]
+    fn max(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_max_ps(self.0, other.0) })
+    }
+}

@@ -1,0 +1,224 @@
+//! Tensors as the kernels see them: blocks of sixteen channels of one sample, behind pointers checked once.
+
+#![allow(unsafe_code, reason = "blocks are read and written by many threads at places which do not overlap")]
+
+use crate::lanes::Lanes;
+use crate::{Grid, LANES, Pending, Sink, Source, padded};
+use std::marker::PhantomData;
+
+/// Sixteen channels of one sample of a source.
+#[derive(Clone, Copy)]
+pub(crate) struct ReadBlock<'a> {
+    values: &'a [f32],
+    /// Values from one voxel to the next.
+    pub(crate) width: usize,
+    pending: Option<(&'a [f32], &'a [f32], f32)>,
+}
+
+/// Norm and activation of a block, in registers.
+#[derive(Clone, Copy)]
+pub(crate) struct Affine<V> {
+    scale: V,
+    shift: V,
+    slope: V,
+}
+
+impl ReadBlock<'_> {
+    /// Pointer to the sixteen channels of a voxel; may lie outside, then it is not read.
+    #[inline(always)]
+    pub(crate) fn at(&self, voxel: isize) -> *const f32 {
+        self.values.as_ptr().wrapping_offset(voxel * self.width as isize)
+    }
+
+    #[inline(always)]
+    pub(crate) fn affine<V: Lanes>(&self) -> Option<Affine<V>> {
+        let (scale, shift, slope) = self.pending?;
+        // SAFETY: `Reader::new` cut both slices to sixteen values.
+        let (scale, shift) = unsafe { (V::load(scale.as_ptr()), V::load(shift.as_ptr())) };
+        Some(Affine { scale, shift, slope: V::splat(slope) })
+    }
+
+    /// Value of one lane, activated.
+    pub(crate) fn scalar(&self, voxel: usize, lane: usize) -> f32 {
+        let x = self.values[voxel * self.width + lane];
+        match self.pending {
+            Some((scale, shift, slope)) => {
+                let t = x * scale[lane] + shift[lane];
+                if t >= 0.0 { t } else { slope * t }
+            }
+            None => x,
+        }
+    }
+}
+
+impl<V: Lanes> Affine<V> {
+    #[inline(always)]
+    pub(crate) fn apply(&self, x: V) -> V {
+        let t = x.fma(self.scale, self.shift);
+        t.max(t.mul(self.slope))
+    }
+}
+
+/// All blocks of the sources of a convolution, lengths checked.
+pub(crate) struct Reader<'a> {
+    blocks: Vec<ReadBlock<'a>>,
+    /// Real channels of each source.
+    channels: Vec<usize>,
+    per_sample: usize,
+}
+
+impl<'a> Reader<'a> {
+    pub(crate) fn new(grid: Grid, sources: &[Source<'a>]) -> Self {
+        let mut blocks = Vec::new();
+        for n in 0..grid.n {
+            for source in sources {
+                sample_blocks(grid, source, n, &mut blocks);
+            }
+        }
+        let channels = sources.iter().map(|s| s.channels).collect();
+        Self { per_sample: blocks.len() / grid.n.max(1), channels, blocks }
+    }
+
+    /// Blocks of one sample.
+    pub(crate) fn count(&self) -> usize {
+        self.per_sample
+    }
+
+    #[inline(always)]
+    pub(crate) fn block(&self, sample: usize, block: usize) -> &ReadBlock<'a> {
+        &self.blocks[sample * self.per_sample + block]
+    }
+
+    /// Block and lane of every real channel.
+    pub(crate) fn real_channels(&self) -> Vec<(usize, usize)> {
+        real_lanes(&self.channels).into_iter().map(|lane| (lane / LANES, lane % LANES)).collect()
+    }
+}
+
+fn sample_blocks<'a>(grid: Grid, source: &Source<'a>, n: usize, blocks: &mut Vec<ReadBlock<'a>>) {
+    let (width, voxels) = (padded(source.channels), grid.voxels());
+    check("source", source.values.len(), grid.n * voxels * width);
+    let values = &source.values[n * voxels * width..(n + 1) * voxels * width];
+    for first in (0..width).step_by(LANES) {
+        let lanes = n * width + first..n * width + first + LANES;
+        let pending = source.pending.map(|Pending { scale, shift, slope }| {
+            check("scale of a source", scale.len(), grid.n * width);
+            check("shift of a source", shift.len(), grid.n * width);
+            assert!((0.0..=1.0).contains(&slope), "slope of a source: found {slope}, expected 0 to 1");
+            (&scale[lanes.clone()], &shift[lanes.clone()], slope)
+        });
+        blocks.push(ReadBlock { values: &values[first..], width, pending });
+    }
+}
+
+/// Sixteen channels of one sample of a tensor that is written.
+#[derive(Clone, Copy)]
+pub(crate) struct WriteBlock {
+    /// Null where nobody wants the values.
+    values: *mut f32,
+    width: usize,
+    add: bool,
+}
+
+// SAFETY: only a pointer; every voxel of a block is written by one task.
+unsafe impl Send for WriteBlock {}
+// SAFETY: as above.
+unsafe impl Sync for WriteBlock {}
+
+impl WriteBlock {
+    /// A block that nobody wants.
+    pub(crate) const UNWANTED: Self = Self { values: std::ptr::null_mut(), width: 0, add: false };
+
+    #[inline(always)]
+    pub(crate) fn wanted(&self) -> bool {
+        !self.values.is_null()
+    }
+
+    /// Writes (or adds) the sixteen channels of a voxel.
+    ///
+    /// # Safety
+    /// The block is wanted, the voxel is in the grid, and no other task writes it at the same time.
+    #[inline(always)]
+    pub(crate) unsafe fn write<V: Lanes>(&self, voxel: usize, value: V) {
+        // SAFETY: `Writer` checked that the tensor has every voxel of the grid.
+        unsafe {
+            let to = self.values.add(voxel * self.width);
+            if self.add { value.add(V::load(to)).store(to) } else { value.store(to) }
+        }
+    }
+}
+
+/// All blocks that a convolution writes, lengths checked.
+pub(crate) struct Writer<'a> {
+    blocks: Vec<WriteBlock>,
+    per_sample: usize,
+    borrow: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Writer<'a> {
+    /// One tensor, overwritten.
+    pub(crate) fn whole(grid: Grid, values: &'a mut [f32], channels: usize) -> Self {
+        check("output", values.len(), grid.n * grid.voxels() * padded(channels));
+        let mut writer = Self::unwanted(grid, padded(channels) / LANES);
+        writer.place(grid, 0, values, padded(channels), false);
+        writer
+    }
+
+    /// Sinks side by side; `inputs` are their channels.
+    pub(crate) fn sinks(grid: Grid, sinks: &'a mut [Option<Sink<'_>>], inputs: &[usize]) -> Self {
+        check("sinks", sinks.len(), inputs.len());
+        let mut writer = Self::unwanted(grid, inputs.iter().map(|&c| padded(c) / LANES).sum());
+        let mut first = 0;
+        for (sink, &channels) in sinks.iter_mut().zip(inputs) {
+            let width = padded(channels);
+            if let Some(sink) = sink {
+                check("channels of a sink", sink.channels, channels);
+                check("sink", sink.values.len(), grid.n * grid.voxels() * width);
+                writer.place(grid, first, sink.values, width, sink.add);
+            }
+            first += width / LANES;
+        }
+        writer
+    }
+
+    fn unwanted(grid: Grid, per_sample: usize) -> Self {
+        Self { blocks: vec![WriteBlock::UNWANTED; grid.n * per_sample], per_sample, borrow: PhantomData }
+    }
+
+    fn place(&mut self, grid: Grid, first: usize, values: &mut [f32], width: usize, add: bool) {
+        let start = values.as_mut_ptr();
+        for n in 0..grid.n {
+            for b in 0..width / LANES {
+                let values = start.wrapping_add(n * grid.voxels() * width + b * LANES);
+                self.blocks[n * self.per_sample + first + b] = WriteBlock { values, width, add };
+            }
+        }
+    }
+
+    /// Blocks of one sample.
+    pub(crate) fn count(&self) -> usize {
+        self.per_sample
+    }
+
+    /// The block, or the unwanted one behind the last.
+    #[inline(always)]
+    pub(crate) fn block(&self, sample: usize, block: usize) -> WriteBlock {
+        if block < self.per_sample { self.blocks[sample * self.per_sample + block] } else { WriteBlock::UNWANTED }
+    }
+}
+
+/// Lane of every real channel when tensors of these channels are laid side by side.
+pub(crate) fn real_lanes(channels: &[usize]) -> Vec<usize> {
+    let mut lanes = Vec::new();
+    let mut first = 0;
+    for &c in channels {
+        lanes.extend(first..first + c);
+        first += padded(c);
+    }
+    lanes
+}
+
+/// Panics when a length is not what the grid asks for: a mistake of the calling code.
+pub(crate) fn check(what: &str, found: usize, expected: usize) {
+    assert!(found == expected, "{what}: found length {found}, expected {expected}");
+}

@@ -1,0 +1,331 @@
+//! nnU-Net's `plans.json`: kept as it is, key order and all, with the parts that Galen reads as types.
+//!
+//! Source: nnunetv2 2.8.1 `plans_handler`; old plans (2.0 to 2.2, without `architecture`) are converted on reading.
+
+use crate::normalise::Normalization;
+use galen_core::{Architecture, Error, NetworkClass, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// A plans file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
+pub struct Plans {
+    /// Dataset they were made for.
+    pub dataset_name: String,
+    /// Name, such as `nnUNetPlans`.
+    pub plans_name: String,
+    /// Axis order of the network: network axis `i` is axis `transpose_forward[i]` of the image.
+    pub transpose_forward: [usize; 3],
+    /// Inverse of `transpose_forward`.
+    pub transpose_backward: [usize; 3],
+    json: Map<String, Value>,
+}
+
+/// One configuration, inheritance resolved.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Configuration {
+    /// Name: 2d, 3d_fullres, ...
+    pub name: String,
+    /// Folder of preprocessed cases.
+    pub data_identifier: String,
+    /// Patches per batch.
+    pub batch_size: usize,
+    /// Patch, `(z, y, x)` or `(y, x)`, in the network's axis order.
+    pub patch_size: Vec<usize>,
+    /// Median size after resampling.
+    pub median_image_size_in_voxels: Vec<f64>,
+    /// Target spacing in mm.
+    pub spacing: Vec<f64>,
+    /// Per channel.
+    pub normalization_schemes: Vec<Normalization>,
+    /// Per channel: statistics inside the nonzero mask only.
+    pub use_mask_for_norm: Vec<bool>,
+    /// Resampling function of images.
+    pub resampling_fn_data: String,
+    /// Its arguments.
+    pub resampling_fn_data_kwargs: Value,
+    /// Resampling function of label maps.
+    pub resampling_fn_seg: String,
+    /// Its arguments.
+    pub resampling_fn_seg_kwargs: Value,
+    /// Resampling function of logits.
+    pub resampling_fn_probabilities: String,
+    /// Its arguments.
+    pub resampling_fn_probabilities_kwargs: Value,
+    /// Network.
+    pub architecture: Architecture,
+    /// Dice over the batch instead of per sample.
+    pub batch_dice: bool,
+    /// Configuration whose label map is an input (cascade).
+    pub previous_stage: Option<String>,
+}
+
+impl Configuration {
+    /// True when patches are slices.
+    pub fn is_2d(&self) -> bool {
+        self.patch_size.len() == 2
+    }
+
+    /// Patch as `(z, y, x)`; slices have 1 in z.
+    pub fn patch3(&self) -> [usize; 3] {
+        match *self.patch_size.as_slice() {
+            [y, x] => [1, y, x],
+            [z, y, x] => [z, y, x],
+            _ => unreachable!("checked when the plans were read"),
+        }
+    }
+}
+
+impl TryFrom<Map<String, Value>> for Plans {
+    type Error = String;
+
+    fn try_from(json: Map<String, Value>) -> Result<Self, String> {
+        let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let axes = |key: &str| {
+            let given: Option<[usize; 3]> = json.get(key).and_then(|v| serde_json::from_value(v.clone()).ok());
+            let axes = given.unwrap_or([0, 1, 2]);
+            let mut sorted = axes;
+            sorted.sort_unstable();
+            if sorted == [0, 1, 2] { Ok(axes) } else { Err(format!("{key} is {axes:?}, no order of three axes")) }
+        };
+        if !json.get("configurations").is_some_and(Value::is_object) {
+            return Err("there are no `configurations`: is this a plans file of nnU-Net v2?".into());
+        }
+        Ok(Self {
+            dataset_name: text("dataset_name"),
+            plans_name: text("plans_name"),
+            transpose_forward: axes("transpose_forward")?,
+            transpose_backward: axes("transpose_backward")?,
+            json,
+        })
+    }
+}
+
+impl From<Plans> for Map<String, Value> {
+    fn from(plans: Plans) -> Self {
+        plans.json
+    }
+}
+
+impl Plans {
+    /// From JSON that was read elsewhere, such as a model bundle.
+    pub fn from_json(value: &Value) -> Result<Self> {
+        serde_json::from_value(value.clone())
+            .map_err(|error| Error::input("plans", error, "use the plans that the model was trained with"))
+    }
+
+    /// As JSON.
+    pub fn to_json(&self) -> Value {
+        Value::Object(self.json.clone())
+    }
+
+    /// Names of the configurations, in file order.
+    pub fn configuration_names(&self) -> Vec<String> {
+        self.configurations().keys().cloned().collect()
+    }
+
+    fn configurations(&self) -> &Map<String, Value> {
+        self.json["configurations"].as_object().expect("checked when the plans were read")
+    }
+
+    /// Statistics of a channel over the foreground: mean, std, 0.5th and 99.5th percentile.
+    pub fn intensities(&self, channel: usize) -> Option<[f64; 4]> {
+        let all = self
+            .json
+            .get("foreground_intensity_properties_per_channel")
+            .or_else(|| self.json.get("foreground_intensity_properties_by_modality"))?;
+        let of = all.get(channel.to_string())?;
+        let number = |key: &str| of.get(key).and_then(Value::as_f64);
+        Some([number("mean")?, number("std")?, number("percentile_00_5")?, number("percentile_99_5")?])
+    }
+
+    /// A configuration with what it inherits.
+    pub fn configuration(&self, name: &str) -> Result<Configuration> {
+        let json = self.resolve(name, 0)?;
+        let place = format!("plans {}, configuration {name}", self.plans_name);
+        Reader { json: &json, place }.configuration(name)
+    }
+
+    fn resolve(&self, name: &str, depth: usize) -> Result<Map<String, Value>> {
+        let all = self.configurations();
+        let Some(own) = all.get(name).and_then(Value::as_object) else {
+            let have = self.configuration_names().join(", ");
+            let what = format!("there is no configuration `{name}`, only {have}");
+            return Err(Error::input(format!("plans {}", self.plans_name), what, "choose one of these"));
+        };
+        if depth > all.len() {
+            let what = format!("`{name}` inherits from itself");
+            return Err(Error::input("plans", what, "mend `inherits_from`"));
+        }
+        let mut merged = match own.get("inherits_from").and_then(Value::as_str) {
+            Some(parent) => self.resolve(parent, depth + 1)?,
+            None => Map::new(),
+        };
+        merged.extend(own.clone());
+        Ok(merged)
+    }
+}
+
+/// Reads one configuration; every error names the key.
+struct Reader<'a> {
+    json: &'a Map<String, Value>,
+    place: String,
+}
+
+impl Reader<'_> {
+    fn bad(&self, key: &str, found: impl std::fmt::Display) -> Error {
+        let remedy = "use plans of nnU-Net v2 as they were written";
+        Error::input(&self.place, format!("`{key}` is {found}"), remedy)
+    }
+
+    fn get<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T> {
+        let value = self.json.get(key).ok_or_else(|| self.bad(key, "missing"))?;
+        serde_json::from_value(value.clone()).map_err(|error| self.bad(key, error))
+    }
+
+    fn or<T: serde::de::DeserializeOwned>(&self, key: &str, default: T) -> Result<T> {
+        if self.json.contains_key(key) { self.get(key) } else { Ok(default) }
+    }
+
+    fn configuration(&self, name: &str) -> Result<Configuration> {
+        let patch_size: Vec<usize> = self.get("patch_size")?;
+        let spacing: Vec<f64> = self.get("spacing")?;
+        if !(2..=3).contains(&patch_size.len()) || patch_size.contains(&0) || spacing.len() != patch_size.len() {
+            return Err(self.bad("patch_size", format!("{patch_size:?} with spacing {spacing:?}")));
+        }
+        if spacing.iter().any(|mm| !(*mm > 0.0 && mm.is_finite())) {
+            return Err(self.bad("spacing", format!("{spacing:?}")));
+        }
+        let schemes: Vec<String> = self.get("normalization_schemes")?;
+        let scheme = |name: &String| {
+            Normalization::from_class(name).ok_or_else(|| self.bad("normalization_schemes", format!("`{name}`")))
+        };
+        let normalization_schemes = schemes.iter().map(scheme).collect::<Result<Vec<_>>>()?;
+        let use_mask_for_norm: Vec<bool> = self.get("use_mask_for_norm")?;
+        if use_mask_for_norm.len() != normalization_schemes.len() {
+            return Err(self.bad("use_mask_for_norm", format!("{use_mask_for_norm:?}, not one per channel")));
+        }
+        let architecture = self.architecture()?;
+        if architecture.dimensions() != patch_size.len() {
+            return Err(self.bad("architecture", format!("{}D for a patch {patch_size:?}", architecture.dimensions())));
+        }
+        let default = |key: &str| self.or(key, "resample_data_or_seg_to_shape".to_owned());
+        Ok(Configuration {
+            name: name.to_owned(),
+            data_identifier: self.get("data_identifier")?,
+            batch_size: self.get("batch_size")?,
+            median_image_size_in_voxels: self.or("median_image_size_in_voxels", Vec::new())?,
+            spacing,
+            patch_size,
+            normalization_schemes,
+            use_mask_for_norm,
+            resampling_fn_data: default("resampling_fn_data")?,
+            resampling_fn_data_kwargs: self.or("resampling_fn_data_kwargs", Value::Null)?,
+            resampling_fn_seg: default("resampling_fn_seg")?,
+            resampling_fn_seg_kwargs: self.or("resampling_fn_seg_kwargs", Value::Null)?,
+            resampling_fn_probabilities: default("resampling_fn_probabilities")?,
+            resampling_fn_probabilities_kwargs: self.or("resampling_fn_probabilities_kwargs", Value::Null)?,
+            architecture,
+            batch_dice: self.or("batch_dice", false)?,
+            previous_stage: self.or("previous_stage", None)?,
+        })
+    }
+
+    fn architecture(&self) -> Result<Architecture> {
+        let Some(block) = self.json.get("architecture") else { return self.old_architecture() };
+        let class_name = block["network_class_name"].as_str().unwrap_or_default();
+        let class = self.class(class_name)?;
+        let json = block["arch_kwargs"].as_object().ok_or_else(|| self.bad("arch_kwargs", "missing"))?;
+        let inner = Reader { json, place: format!("{}, architecture", self.place) };
+        inner.only_stock_layers()?;
+        let depth = if class == NetworkClass::PlainConvUNet { "n_conv_per_stage" } else { "n_blocks_per_stage" };
+        let stages: usize = inner.get("n_stages")?;
+        let norm = json.get("norm_op_kwargs").cloned().unwrap_or_default();
+        let nonlin = json.get("nonlin_kwargs").cloned().unwrap_or_default();
+        inner.checked(Architecture {
+            class,
+            features: inner.spread("features_per_stage", stages)?,
+            kernels: inner.get("kernel_sizes")?,
+            strides: inner.get("strides")?,
+            encoder_depth: inner.spread(depth, stages)?,
+            decoder_depth: inner.spread("n_conv_per_stage_decoder", stages.saturating_sub(1))?,
+            bias: inner.or("conv_bias", true)?,
+            norm_eps: norm["eps"].as_f64().unwrap_or(1e-5),
+            norm_affine: norm["affine"].as_bool().unwrap_or(false),
+            leak: nonlin["negative_slope"].as_f64().unwrap_or(0.01),
+        })
+    }
+
+    /// A list with one entry per stage, or one number for all of them.
+    fn spread(&self, key: &str, stages: usize) -> Result<Vec<usize>> {
+        match self.json.get(key) {
+            Some(Value::Number(_)) => Ok(vec![self.get(key)?; stages]),
+            _ => self.get(key),
+        }
+    }
+
+    fn class(&self, name: &str) -> Result<NetworkClass> {
+        match name.rsplit('.').next() {
+            Some("PlainConvUNet") => Ok(NetworkClass::PlainConvUNet),
+            Some("ResidualEncoderUNet") => Ok(NetworkClass::ResidualEncoderUNet),
+            _ => Err(Error::input(
+                &self.place,
+                format!("the network class `{name}` is unknown"),
+                "Galen has PlainConvUNet and ResidualEncoderUNet",
+            )),
+        }
+    }
+
+    /// A layer that Galen would silently replace by another must be refused.
+    fn only_stock_layers(&self) -> Result<()> {
+        let stock = [("norm_op", "InstanceNorm"), ("nonlin", "LeakyReLU"), ("conv_op", "Conv"), ("dropout_op", "")];
+        for (key, family) in stock {
+            match self.json.get(key) {
+                None | Some(Value::Null) if key == "dropout_op" => {}
+                Some(Value::String(name)) if !family.is_empty() => {
+                    let class = name.rsplit('.').next().unwrap_or_default();
+                    if !class.starts_with(family) {
+                        return Err(self.bad(key, format!("`{name}`, which Galen does not have")));
+                    }
+                }
+                Some(Value::Null) | None => return Err(self.bad(key, "missing")),
+                Some(other) => return Err(self.bad(key, format!("{other}, which Galen does not have"))),
+            }
+        }
+        Ok(())
+    }
+
+    fn old_architecture(&self) -> Result<Architecture> {
+        let class = self.class(&self.get::<String>("UNet_class_name")?)?;
+        let encoder_depth: Vec<usize> = self.get("n_conv_per_stage_encoder")?;
+        let base: usize = self.get("UNet_base_num_features")?;
+        let most: usize = self.get("unet_max_num_features")?;
+        let features =
+            (0..encoder_depth.len()).map(|stage| (base << stage.min(32)).min(most)).collect();
+        self.checked(Architecture {
+            class,
+            features,
+            kernels: self.get("conv_kernel_sizes")?,
+            strides: self.get("pool_op_kernel_sizes")?,
+            encoder_depth,
+            decoder_depth: self.get("n_conv_per_stage_decoder")?,
+            bias: true,
+            norm_eps: 1e-5,
+            norm_affine: true,
+            leak: 0.01,
+        })
+    }
+
+    fn checked(&self, a: Architecture) -> Result<Architecture> {
+        let stages = a.stages();
+        let rank = a.kernels.first().map_or(0, Vec::len);
+        let whole = stages >= 2
+            && (2..=3).contains(&rank)
+            && [a.kernels.len(), a.strides.len(), a.encoder_depth.len(), a.decoder_depth.len() + 1]
+                .iter()
+                .all(|&n| n == stages)
+            && a.kernels.iter().chain(&a.strides).all(|axes| axes.len() == rank && !axes.contains(&0));
+        if whole { Ok(a) } else { Err(self.bad("architecture", "not the same number of stages or axes everywhere")) }
+    }
+}
