@@ -73,7 +73,8 @@ fn edges(root: &Path, offences: &mut Vec<String>) {
 }
 
 fn tracked(root: &Path) -> Vec<String> {
-    let output = Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output();
+    let output =
+        Command::new("git").args(["ls-files", "-co", "--exclude-standard"]).current_dir(root).output();
     let list = output.map(|o| String::from_utf8_lossy(&o.stdout).into_owned()).unwrap_or_default();
     list.lines().map(str::to_owned).collect()
 }
@@ -112,9 +113,10 @@ fn orphan(path: &Path, file: &str, stem: &str, offences: &mut Vec<String>) {
     let folder = path.parent().expect("a file lies in a folder");
     let beside = folder.with_extension("rs");
     let parents = [folder.join("lib.rs"), folder.join("main.rs"), folder.join("mod.rs"), beside];
-    let named = parents.iter().filter_map(|parent| std::fs::read_to_string(parent).ok()).any(|text| {
-        text.lines().any(|line| line.trim_end().ends_with(&format!("mod {stem};")))
-    });
+    let named = parents
+        .iter()
+        .filter_map(|parent| std::fs::read_to_string(parent).ok())
+        .any(|text| text.lines().any(|line| line.trim_end().ends_with(&format!("mod {stem};"))));
     if !named {
         offences.push(format!("{file}: no `mod {stem};` names it, so it is not compiled"));
     }

@@ -40,7 +40,9 @@ impl Error {
         let remedy = match error.kind() {
             E::NotFound => "check the path",
             E::PermissionDenied | E::ReadOnlyFilesystem => "check the permissions, or choose another folder",
-            E::StorageFull | E::QuotaExceeded => "free some space, or choose another disk; nothing was written",
+            E::StorageFull | E::QuotaExceeded => {
+                "free some space, or choose another disk; nothing was written"
+            }
             _ => "",
         };
         Self::new(Kind::System, place, error, remedy)
@@ -48,7 +50,12 @@ impl Error {
 
     /// Something that cannot happen did.
     pub fn bug(place: impl fmt::Display, what: impl fmt::Display) -> Self {
-        Self::new(Kind::Bug, place, what, "this is a bug in Galen: please report it with the command that you ran")
+        Self::new(
+            Kind::Bug,
+            place,
+            what,
+            "this is a bug in Galen: please report it with the command that you ran",
+        )
     }
 
     /// The user pressed Ctrl-C (or the process got SIGTERM).

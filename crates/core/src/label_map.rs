@@ -1,6 +1,6 @@
 //! A segmentation: one label value per voxel, in the narrowest type that holds them.
 
-use crate::{Geometry, Volume, Voxels, with_voxels};
+use crate::{Geometry, Scalar, Volume, Voxels, with_voxels};
 use std::sync::Arc;
 
 /// Label values, `[z, y, x]`.
@@ -44,14 +44,14 @@ impl LabelMap {
     pub fn from_volume(volume: &Volume) -> Result<Self, f64> {
         let n = volume.geometry.voxels();
         let plain = volume.slope == 1.0 && volume.intercept == 0.0;
-        if let (true, Voxels::U8(values)) = (plain, &volume.voxels) {
-            if values.len() == n {
-                return Ok(Self { geometry: volume.geometry.clone(), voxels: LabelVoxels::U8(values.clone()) });
-            }
+        if let (true, Voxels::U8(values)) = (plain, &volume.voxels)
+            && values.len() == n
+        {
+            return Ok(Self { geometry: volume.geometry.clone(), voxels: LabelVoxels::U8(values.clone()) });
         }
         let mut values = Vec::with_capacity(n);
         with_voxels!(&volume.voxels, v => for &x in &v[..n] {
-            let value = if plain { x as f64 } else { x as f64 * volume.slope + volume.intercept };
+            let value = if plain { x.as_f64() } else { x.as_f64() * volume.slope + volume.intercept };
             // Stored as float by some tools: a value this close to an integer is that integer.
             let label = value.round();
             if !(0.0..=65535.0).contains(&label) || (value - label).abs() > 1e-4 {

@@ -48,7 +48,10 @@ impl Labels {
                 return bad("`ignore` is a list".into(), "give it one value, the highest");
             };
             if labels.all().iter().any(|v| v >= value) {
-                return bad(format!("`ignore` is {value}, not the largest label"), "renumber: ignore comes last");
+                return bad(
+                    format!("`ignore` is {value}, not the largest label"),
+                    "renumber: ignore comes last",
+                );
             }
         }
         if labels.has_regions() {
@@ -79,8 +82,12 @@ impl Labels {
 
     /// All label values without `ignore`, ascending; background included.
     pub fn all(&self) -> Vec<u16> {
-        let mut all: Vec<u16> =
-            self.entries.iter().filter(|(n, _)| n != "ignore").flat_map(|(_, v)| v.values().to_vec()).collect();
+        let mut all: Vec<u16> = self
+            .entries
+            .iter()
+            .filter(|(n, _)| n != "ignore")
+            .flat_map(|(_, v)| v.values().to_vec())
+            .collect();
         all.sort_unstable();
         all.dedup();
         all
@@ -94,7 +101,8 @@ impl Labels {
     /// Foreground regions in file order (each single label is a region of one). Entries that are
     /// only background, and `ignore`, are left out.
     pub fn regions(&self) -> Vec<LabelValue> {
-        let foreground = |(name, v): &&(String, LabelValue)| name != "ignore" && v.values().iter().any(|&x| x != 0);
+        let foreground =
+            |(name, v): &&(String, LabelValue)| name != "ignore" && v.values().iter().any(|&x| x != 0);
         self.entries.iter().filter(foreground).map(|(_, v)| v.clone()).collect()
     }
 
@@ -105,13 +113,20 @@ impl Labels {
 
     /// What is scored: regions, or each foreground label.
     pub fn scored(&self) -> Vec<LabelValue> {
-        if self.has_regions() { self.regions() } else { self.foreground().into_iter().map(LabelValue::One).collect() }
+        if self.has_regions() {
+            self.regions()
+        } else {
+            self.foreground().into_iter().map(LabelValue::One).collect()
+        }
     }
 
     /// Name of a scored entry, or its value when it has none.
     pub fn name_of(&self, value: &LabelValue) -> String {
         let same = |(_, v): &&(String, LabelValue)| v.values() == value.values();
-        self.entries.iter().find(same).map_or_else(|| format!("{:?}", value.values()), |(name, _)| name.clone())
+        self.entries
+            .iter()
+            .find(same)
+            .map_or_else(|| format!("{:?}", value.values()), |(name, _)| name.clone())
     }
 
     /// Entries of `dataset.json` as nnU-Net's planner counts classes: all names, ignore and regions included.
@@ -130,7 +145,9 @@ mod tests {
 
     #[test]
     fn plain_labels_count_background_as_a_channel() {
-        let labels = Labels::new(vec![one("background", 0), one("a", 1), one("b", 2), one("ignore", 3)], None).unwrap();
+        let labels =
+            Labels::new(vec![one("background", 0), one("a", 1), one("b", 2), one("ignore", 3)], None)
+                .unwrap();
         assert_eq!((labels.all(), labels.output_channels(), labels.ignore()), (vec![0, 1, 2], 3, Some(3)));
         assert_eq!(labels.planner_classes(), 4);
         assert_eq!(labels.name_of(&LabelValue::One(2)), "b");
@@ -138,7 +155,8 @@ mod tests {
 
     #[test]
     fn regions_need_an_order_and_have_no_background_channel() {
-        let entries = vec![one("background", 0), ("whole".into(), LabelValue::Region(vec![1, 2])), one("core", 2)];
+        let entries =
+            vec![one("background", 0), ("whole".into(), LabelValue::Region(vec![1, 2])), one("core", 2)];
         assert!(Labels::new(entries.clone(), None).is_err());
         let labels = Labels::new(entries, Some(vec![1, 2])).unwrap();
         assert_eq!((labels.output_channels(), labels.scored().len()), (2, 2));

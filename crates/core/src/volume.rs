@@ -49,6 +49,8 @@ macro_rules! with_voxels {
 
 /// A stored voxel type.
 pub trait Scalar: Copy + Send + Sync + 'static {
+    /// The value in single precision, rounded once.
+    fn as_f32(self) -> f32;
     /// The value in double precision (64-bit integers round).
     fn as_f64(self) -> f64;
     /// Name as in the field's headers, e.g. `int16`.
@@ -60,6 +62,9 @@ pub trait Scalar: Copy + Send + Sync + 'static {
 macro_rules! scalar {
     ($($type:ty, $variant:ident, $name:literal;)*) => {$(
         impl Scalar for $type {
+            fn as_f32(self) -> f32 {
+                self as f32
+            }
             fn as_f64(self) -> f64 {
                 self as f64
             }
@@ -136,7 +141,7 @@ impl Volume {
         with_voxels!(&self.voxels, v => {
             let part = &v[channel * n..(channel + 1) * n];
             if plain {
-                part.iter().map(|&x| x as f32).collect()
+                part.iter().map(|&x| x.as_f32()).collect()
             } else {
                 part.iter().map(|&x| (x.as_f64() * slope + intercept) as f32).collect()
             }

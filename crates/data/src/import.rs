@@ -1,7 +1,8 @@
 //! From the layout of the Medical Segmentation Decathlon to nnU-Net's raw layout.
 //!
-//! 3D images are linked (copied where that is impossible), 4D images are split into one file per channel. All
-//! is built in a folder beside the target and renamed, so the target is complete or not there.
+//! 3D images are linked (copied where that is impossible), 4D images are split into one file per channel, masks
+//! are copied: they are what people correct afterwards, and many tools write in place, through the link. All is
+//! built in a folder beside the target and renamed, so the target is complete or not there.
 
 use crate::Progress;
 use crate::dataset::{Case, Dataset, Layout, Problem, ProblemKind};
@@ -121,7 +122,7 @@ fn import_case(dataset: &Dataset, case: &Case, images: &Path, labels: &Path) -> 
             link(file, &channel_file(channel))?;
         }
     }
-    case.label.as_ref().map_or(Ok(()), |file| link(file, &labels.join(format!("{}{ending}", case.id))))
+    case.label.as_ref().map_or(Ok(()), |file| copy(file, &labels.join(format!("{}{ending}", case.id))))
 }
 
 /// One file per channel of a 4D image, in its stored type.
@@ -152,10 +153,11 @@ fn cut(voxels: &Voxels, start: usize, n: usize) -> Voxels {
 /// A hard link where the file system can, else a copy.
 fn link(from: &Path, to: &Path) -> Result<()> {
     let source = from.canonicalize().map_err(|error| Error::system(from.display(), &error))?;
-    if fs::hard_link(&source, to).is_ok() {
-        return Ok(());
-    }
-    fs::copy(&source, to).map(|_| ()).map_err(|error| Error::system(to.display(), &error))
+    if fs::hard_link(&source, to).is_ok() { Ok(()) } else { copy(&source, to) }
+}
+
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::copy(from, to).map(|_| ()).map_err(|error| Error::system(to.display(), &error))
 }
 
 /// `dataset.json` as nnU-Net writes it, with the source's names.

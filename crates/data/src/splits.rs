@@ -77,6 +77,12 @@ impl Splits {
         })?;
         let splits = Self { folds, ids: sorted(ids), patients: patients.cloned() };
         splits.check().map_err(|error| error.within(file.display()))?;
+        let named: BTreeSet<&String> =
+            splits.folds.iter().flat_map(|fold| fold.train.iter().chain(&fold.val)).collect();
+        let unnamed = listed(splits.ids.iter().filter(|id| !named.contains(id)));
+        if !unnamed.is_empty() {
+            tracing::warn!("{}: cases in no fold, so never used: {unnamed}", file.display());
+        }
         Ok(splits)
     }
 

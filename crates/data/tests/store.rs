@@ -202,3 +202,17 @@ fn a_case_that_fails_is_named_and_the_others_are_made() {
     assert_eq!(state(&out).len(), 2);
     assert!(Store::open(&out).is_err());
 }
+
+#[test]
+fn only_one_build_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
+    synthetic::dataset(&root, &SIZES[1..2]);
+    fs::create_dir(&out).unwrap();
+    let other = fs::File::create(out.join(".lock")).unwrap();
+    other.lock().unwrap();
+    let error = build(&root, &out).unwrap_err().to_string();
+    assert!(error.contains("another run"), "{error}");
+    drop(other);
+    build(&root, &out).unwrap();
+}

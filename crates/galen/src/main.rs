@@ -37,7 +37,8 @@ struct Arguments {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let session = match Session::start(arguments.json, arguments.threads, arguments.quiet, arguments.verbose) {
+    let session = match Session::start(arguments.json, arguments.threads, arguments.quiet, arguments.verbose)
+    {
         Ok(session) => session,
         Err(error) => return fail(&error),
     };

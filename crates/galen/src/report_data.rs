@@ -1,6 +1,8 @@
 //! Fills a report from an evaluation: what the page shows, in the page's own terms.
 
-use crate::report::{CaseRow, Chart, Estimate, Headline, Metric, Picture, Report, Row, Series, Step, Tone, Verdict, Window};
+use crate::report::{
+    CaseRow, Chart, Estimate, Headline, Metric, Picture, Report, Row, Series, Step, Tone, Verdict, Window,
+};
 use galen_core::{Labels, Result};
 use galen_metrics::{Evaluation, Interval, entry};
 use std::collections::BTreeMap;
@@ -76,7 +78,8 @@ pub fn worst(evaluation: &Evaluation) -> Vec<&galen_metrics::Case> {
 /// Curves of a training from its `metrics.jsonl`.
 pub fn charts(metrics: &Path) -> Vec<Chart> {
     let text = std::fs::read_to_string(metrics).unwrap_or_default();
-    let epochs: Vec<serde_json::Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    let epochs: Vec<serde_json::Value> =
+        text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let series = |name: &str, key: &str| Series {
         name: name.into(),
         points: epochs.iter().filter_map(|e| Some((e["epoch"].as_f64()?, e[key].as_f64()?))).collect(),
@@ -105,7 +108,10 @@ fn verdict(mean: &Interval, cases: usize) -> Verdict {
         (Some(low), Some(high)) => format!(" (95 % interval {low:.3} to {high:.3})"),
         _ => String::new(),
     };
-    Verdict { tone: Tone::Neutral, text: format!("Mean foreground Dice {dice:.3}{range} over {cases} cases.") }
+    Verdict {
+        tone: Tone::Neutral,
+        text: format!("Mean foreground Dice {dice:.3}{range} over {cases} cases."),
+    }
 }
 
 fn headline(evaluation: &Evaluation) -> Vec<Headline> {
@@ -115,7 +121,11 @@ fn headline(evaluation: &Evaluation) -> Vec<Headline> {
             (Some(low), Some(high)) => format!("{low:.digits$} to {high:.digits$}"),
             _ => String::new(),
         };
-        Some(Headline { value: format!("{:.digits$}{unit}", interval.mean?), caption: caption.into(), detail })
+        Some(Headline {
+            value: format!("{:.digits$}{unit}", interval.mean?),
+            caption: caption.into(),
+            detail,
+        })
     };
     let numbers = [
         number("dice", "mean Dice", "", 3),
@@ -136,7 +146,9 @@ fn notes(evaluation: &Evaluation) -> Vec<String> {
         ));
     }
     if undefined > 0 {
-        notes.push(format!("{undefined} structures are in neither reference nor prediction and are left out."));
+        notes.push(format!(
+            "{undefined} structures are in neither reference nor prediction and are left out."
+        ));
     }
     notes
 }

@@ -31,9 +31,14 @@ pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>
         return Err(Error::input(missing.display(), what, "give one folder, or the files of one scan"));
     }
     let case = case_name(&given[0]);
-    let out = if out.is_dir() { out.join(format!("{case}{}", out_ending(&given[0]))) } else { out.to_path_buf() };
+    let out =
+        if out.is_dir() { out.join(format!("{case}{}", out_ending(&given[0]))) } else { out.to_path_buf() };
     if ending(&out).is_none() {
-        return Err(Error::input(out.display(), "the ending names no image format", "end it in .nii.gz, .nrrd or .mha"));
+        return Err(Error::input(
+            out.display(),
+            "the ending names no image format",
+            "end it in .nii.gz, .nrrd or .mha",
+        ));
     }
     Ok(vec![Scan { case, images: given.to_vec(), out }])
 }
@@ -44,10 +49,18 @@ fn in_folder(folder: &Path, out: &Path, channels: usize) -> Result<Vec<Scan>> {
     files.retain(|file| file.is_file() && ending(file).is_some());
     files.sort();
     if files.is_empty() {
-        return Err(Error::input(folder.display(), "holds no image", format!("images end in {}", ENDINGS.join(" "))));
+        return Err(Error::input(
+            folder.display(),
+            "holds no image",
+            format!("images end in {}", ENDINGS.join(" ")),
+        ));
     }
     if out.is_file() {
-        return Err(Error::input(out.display(), "is a file, but many label maps will be written", "give a folder"));
+        return Err(Error::input(
+            out.display(),
+            "is a file, but many label maps will be written",
+            "give a folder",
+        ));
     }
     let numbered = channels > 1 || files.iter().all(|file| channel_of(file).is_some());
     let mut cases: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();

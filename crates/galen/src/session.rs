@@ -69,7 +69,8 @@ impl Session {
         let draw = !self.quiet && std::io::stderr().is_terminal();
         let target = if draw { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(Some(total as u64), target);
-        let style = ProgressStyle::with_template("{prefix:<22} {bar:32} {pos}/{len} {elapsed} left {eta} {msg}");
+        let style =
+            ProgressStyle::with_template("{prefix:<22} {bar:32} {pos}/{len} {elapsed} left {eta} {msg}");
         bar.set_style(style.expect("the template is right"));
         bar.set_prefix(what.to_owned());
         Progress { bar, plain: !draw && !self.quiet, what: what.to_owned() }

@@ -91,7 +91,13 @@ impl Workspace {
     }
 
     /// The preprocessed cases of one configuration: what is there and current is kept.
-    pub fn store(&self, dataset: &Dataset, plans: &Plans, configuration: &str, session: &Session) -> Result<Store> {
+    pub fn store(
+        &self,
+        dataset: &Dataset,
+        plans: &Plans,
+        configuration: &str,
+        session: &Session,
+    ) -> Result<Store> {
         let folder = self.folder.join(format!("{}_{configuration}", plans.plans_name));
         let progress = session.progress("preprocess", dataset.training.len());
         let store = Store::build(dataset, plans, configuration, &folder, &|done, total| {
@@ -105,8 +111,9 @@ impl Workspace {
 /// Reads a JSON file of ours or of nnU-Net.
 pub fn read_json<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = std::fs::read_to_string(file).map_err(|error| Error::system(file.display(), &error))?;
-    serde_json::from_str(&text)
-        .map_err(|error| Error::input(file.display(), error, "make the file again, or restore it from a copy"))
+    serde_json::from_str(&text).map_err(|error| {
+        Error::input(file.display(), error, "make the file again, or restore it from a copy")
+    })
 }
 
 /// Writes a JSON file beside its target and renames it.

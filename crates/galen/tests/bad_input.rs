@@ -26,7 +26,11 @@ fn a_truncated_scan() {
     let house = House::with_model();
     let whole = fs::read(house.scan("scan.nii.gz")).unwrap();
     fs::write(house.path().join("cut.nii.gz"), &whole[..whole.len() / 2]).unwrap();
-    refused(&house, &["predict", "cut.nii.gz", "--model", "model", "--out", "labels.nii.gz"], &["cut.nii.gz", "copy it again"]);
+    refused(
+        &house,
+        &["predict", "cut.nii.gz", "--model", "model", "--out", "labels.nii.gz"],
+        &["cut.nii.gz", "copy it again"],
+    );
 }
 
 #[test]
@@ -53,7 +57,11 @@ fn a_header_that_claims_a_million_voxels_a_side() {
     }
     header[168..176].copy_from_slice(&544i64.to_le_bytes());
     fs::write(house.path().join("million.nii"), &header).unwrap();
-    refused(&house, &["predict", "million.nii", "--model", "model", "--out", "labels.nii.gz"], &["million.nii"]);
+    refused(
+        &house,
+        &["predict", "million.nii", "--model", "model", "--out", "labels.nii.gz"],
+        &["million.nii"],
+    );
 }
 
 #[test]
@@ -68,7 +76,8 @@ fn too_many_channels() {
     let house = House::with_model();
     house.scan("a_0000.nii.gz");
     house.scan("a_0001.nii.gz");
-    let arguments = ["predict", "a_0000.nii.gz", "a_0001.nii.gz", "--model", "model", "--out", "labels.nii.gz"];
+    let arguments =
+        ["predict", "a_0000.nii.gz", "a_0001.nii.gz", "--model", "model", "--out", "labels.nii.gz"];
     refused(&house, &arguments, &["channel"]);
 }
 
@@ -76,7 +85,11 @@ fn too_many_channels() {
 fn a_scan_with_nan() {
     let house = House::with_model();
     house.nan("nan.nii.gz");
-    refused(&house, &["predict", "nan.nii.gz", "--model", "model", "--out", "labels.nii.gz"], &["nan", "NaN"]);
+    refused(
+        &house,
+        &["predict", "nan.nii.gz", "--model", "model", "--out", "labels.nii.gz"],
+        &["nan", "NaN"],
+    );
 }
 
 #[test]
@@ -116,7 +129,11 @@ fn a_missing_prediction() {
     house.labels("ref/a.nii.gz", [6, 7, 8]);
     house.labels("ref/b.nii.gz", [6, 7, 8]);
     house.labels("pred/a.nii.gz", [6, 7, 8]);
-    refused(&house, &["evaluate", "--pred", "pred", "--ref", "ref", "--out", "summary.json"], &["b", "--partial"]);
+    refused(
+        &house,
+        &["evaluate", "--pred", "pred", "--ref", "ref", "--out", "summary.json"],
+        &["b", "--partial"],
+    );
 }
 
 #[test]
@@ -127,7 +144,11 @@ fn an_output_folder_that_cannot_be_written() {
     let house = House::with_model();
     house.scan("scan.nii.gz");
     // Even root cannot make files in /proc.
-    refused(&house, &["predict", "scan.nii.gz", "--model", "model", "--out", "/proc/labels.nii.gz"], &["/proc"]);
+    refused(
+        &house,
+        &["predict", "scan.nii.gz", "--model", "model", "--out", "/proc/labels.nii.gz"],
+        &["/proc"],
+    );
 }
 
 #[test]
@@ -137,7 +158,10 @@ fn a_full_disk() {
     let small = house.path().join("small");
     fs::create_dir(&small).unwrap();
     let mount = |arguments: &[&str]| {
-        std::process::Command::new(arguments[0]).args(&arguments[1..]).output().is_ok_and(|o| o.status.success())
+        std::process::Command::new(arguments[0])
+            .args(&arguments[1..])
+            .output()
+            .is_ok_and(|o| o.status.success())
     };
     let folder = small.to_str().unwrap();
     if !mount(&["mount", "-t", "tmpfs", "-o", "size=4k", "tmpfs", folder]) {
@@ -158,7 +182,11 @@ fn a_full_disk() {
 fn wrong_usage() {
     let house = House::with_model();
     house.scan("scan.nii.gz");
-    refused(&house, &["predict", "scan.nii.gz", "--model", "model", "--out", "labels"], &["labels", ".nii.gz"]);
+    refused(
+        &house,
+        &["predict", "scan.nii.gz", "--model", "model", "--out", "labels"],
+        &["labels", ".nii.gz"],
+    );
     refused(
         &house,
         &["predict", "scan.nii.gz", "--model", "model", "--out", "l.nii.gz", "--folds", "7"],

@@ -24,16 +24,46 @@ macro_rules! with_type {
     ($kind:expr, $T:ident => $body:expr) => {{
         use $crate::bytes::Type as Kind;
         match $kind {
-            Kind::U8 => { type $T = u8; $body }
-            Kind::I8 => { type $T = i8; $body }
-            Kind::U16 => { type $T = u16; $body }
-            Kind::I16 => { type $T = i16; $body }
-            Kind::U32 => { type $T = u32; $body }
-            Kind::I32 => { type $T = i32; $body }
-            Kind::U64 => { type $T = u64; $body }
-            Kind::I64 => { type $T = i64; $body }
-            Kind::F32 => { type $T = f32; $body }
-            Kind::F64 => { type $T = f64; $body }
+            Kind::U8 => {
+                type $T = u8;
+                $body
+            }
+            Kind::I8 => {
+                type $T = i8;
+                $body
+            }
+            Kind::U16 => {
+                type $T = u16;
+                $body
+            }
+            Kind::I16 => {
+                type $T = i16;
+                $body
+            }
+            Kind::U32 => {
+                type $T = u32;
+                $body
+            }
+            Kind::I32 => {
+                type $T = i32;
+                $body
+            }
+            Kind::U64 => {
+                type $T = u64;
+                $body
+            }
+            Kind::I64 => {
+                type $T = i64;
+                $body
+            }
+            Kind::F32 => {
+                type $T = f32;
+                $body
+            }
+            Kind::F64 => {
+                type $T = f64;
+                $body
+            }
         }
     }};
 }

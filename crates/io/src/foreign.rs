@@ -23,7 +23,8 @@ pub fn name(path: &Path, start: &[u8]) -> (String, &'static str) {
     ];
     let found = known.iter().find(|(is, ..)| *is).map(|&(_, what, remedy)| (what.to_owned(), remedy));
     found.unwrap_or_else(|| {
-        let what = format!("begins with {:02x?}, which is no known image format", &start[..start.len().min(8)]);
+        let what =
+            format!("begins with {:02x?}, which is no known image format", &start[..start.len().min(8)]);
         (what, "give NIfTI, NRRD, MetaImage, PNG, JPEG, BMP or TIFF")
     })
 }

@@ -15,7 +15,8 @@ pub const MAX_EXPANSION: u64 = 1032;
 /// Up to `most` bytes of the content; fewer when the data are cut or broken.
 pub fn prefix(compressed: impl BufRead, most: usize) -> Vec<u8> {
     let mut out = vec![0; most];
-    let have = fill(&mut MultiGzDecoder::new(compressed), &mut out).map_or_else(|(have, _)| have, |have| have);
+    let have =
+        fill(&mut MultiGzDecoder::new(compressed), &mut out).map_or_else(|(have, _)| have, |have| have);
     out.truncate(have);
     out
 }
@@ -26,8 +27,11 @@ pub fn inflate(compressed: &[u8], skip: u64, out: &mut [u8]) -> Result<usize, St
     let gzip = compressed.starts_with(&MAGIC);
     if skip == 0 {
         let mut whole = Decompressor::new();
-        let done =
-            if gzip { whole.gzip_decompress(compressed, out) } else { whole.zlib_decompress(compressed, out) };
+        let done = if gzip {
+            whole.gzip_decompress(compressed, out)
+        } else {
+            whole.zlib_decompress(compressed, out)
+        };
         // One member of exactly this size is the common case, and the fast one.
         if done.is_ok_and(|n| n == out.len()) {
             return Ok(out.len());
@@ -59,7 +63,8 @@ pub fn content_length(compressed: &[u8]) -> Result<u64, String> {
         rest = member.into_inner();
     }
     if rest.len() == compressed.len() {
-        return std::io::copy(&mut ZlibDecoder::new(rest), &mut std::io::sink()).map_err(|error| damaged(&error));
+        return std::io::copy(&mut ZlibDecoder::new(rest), &mut std::io::sink())
+            .map_err(|error| damaged(&error));
     }
     Ok(total)
 }

@@ -53,7 +53,8 @@ pub struct Format {
 }
 
 /// All formats, in the order in which they are tried.
-pub static FORMATS: &[Format] = &[nifti::FORMAT, nrrd::FORMAT, metaimage::FORMAT, raster::FORMAT, tiff::FORMAT];
+pub static FORMATS: &[Format] =
+    &[nifti::FORMAT, nrrd::FORMAT, metaimage::FORMAT, raster::FORMAT, tiff::FORMAT];
 
 /// Reads an image.
 pub fn read(path: &Path) -> Result<Volume> {

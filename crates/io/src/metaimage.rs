@@ -64,7 +64,10 @@ impl<'a> Fields<'a> {
     fn get(&self, names: &[&str]) -> Option<&str> {
         let find = |name: &&str| {
             let pairs = self.lines.iter().filter_map(|line| line.split_once('='));
-            pairs.map(|(key, value)| (key.trim(), value.trim())).find(|(key, _)| key == name).map(|(_, value)| value)
+            pairs
+                .map(|(key, value)| (key.trim(), value.trim()))
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value)
         };
         names.iter().find_map(find)
     }
@@ -147,7 +150,8 @@ fn type_name(kind: Type) -> &'static str {
 
 /// Files with the voxels, and the byte of each where they begin.
 fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
-    let place = fields.get(&["ElementDataFile"]).ok_or_else(|| fields.bad("the header has no `ElementDataFile`"))?;
+    let place =
+        fields.get(&["ElementDataFile"]).ok_or_else(|| fields.bad("the header has no `ElementDataFile`"))?;
     let folder = fields.path.parent().unwrap_or(Path::new(""));
     let words: Vec<&str> = place.split_whitespace().collect();
     let whole = |word: Option<&&str>| word.map_or(Some(1), |word| word.parse::<i64>().ok());
@@ -155,7 +159,8 @@ fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
         ["LOCAL"] | ["Local"] | ["local"] => return Ok((vec![fields.path.to_owned()], fields.end)),
         ["LIST", ..] => {
             let file = std::fs::read(fields.path).map_err(|e| Error::system(fields.path.display(), &e))?;
-            let list = String::from_utf8_lossy(file.get(fields.end as usize..).unwrap_or_default()).into_owned();
+            let list =
+                String::from_utf8_lossy(file.get(fields.end as usize..).unwrap_or_default()).into_owned();
             list.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
         }
         [pattern, numbers @ ..] if pattern.contains('%') && numbers.len() >= 2 => whole(numbers.first())
@@ -165,6 +170,9 @@ fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
             .ok_or_else(|| fields.bad(format!("`ElementDataFile = {place}` names no files")))?,
         _ => vec![place.to_owned()],
     };
+    if names.is_empty() || names.iter().any(String::is_empty) {
+        return Err(fields.bad("`ElementDataFile` names no file"));
+    }
     Ok((names.iter().map(|name| folder.join(name)).collect(), 0))
 }
 

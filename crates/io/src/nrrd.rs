@@ -137,9 +137,12 @@ fn voxel_type(name: &str) -> Option<Type> {
         "uint" | "unsigned int" | "uint32" => Type::U32,
         "int" | "signed int" | "int32" => Type::I32,
         "ulonglong" | "unsigned long long" | "unsigned long long int" | "uint64" => Type::U64,
-        "longlong" | "long long" | "long long int" | "signed long long" | "signed long long int" | "int64" => {
-            Type::I64
-        }
+        "longlong"
+        | "long long"
+        | "long long int"
+        | "signed long long"
+        | "signed long long int"
+        | "int64" => Type::I64,
         "float" => Type::F32,
         "double" => Type::F64,
         _ => return None,
@@ -157,7 +160,11 @@ fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
     let names = match words.as_slice() {
         ["LIST", ..] => {
             let after = fields.lines.iter().position(|line| line.contains("LIST")).unwrap_or(0) + 1;
-            fields.lines[after..].iter().map(|line| line.trim().to_owned()).filter(|l| !l.is_empty()).collect()
+            fields.lines[after..]
+                .iter()
+                .map(|line| line.trim().to_owned())
+                .filter(|l| !l.is_empty())
+                .collect()
         }
         [pattern, first, last, step, ..] if pattern.contains('%') => whole(first)
             .zip(whole(last))
@@ -166,6 +173,9 @@ fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
             .ok_or_else(|| fields.bad(format!("`data file: {place}` names no files")))?,
         _ => vec![place.to_owned()],
     };
+    if names.is_empty() || names.iter().any(String::is_empty) {
+        return Err(fields.bad("`data file` names no file"));
+    }
     Ok((names.iter().map(|name| folder.join(name)).collect(), 0))
 }
 
@@ -205,7 +215,8 @@ fn axes(fields: &Fields, sizes: &[usize]) -> Result<Axes> {
     }
     if n == 2 && vectors.is_some() {
         let [_, y, x] = geometry.direction;
-        geometry.direction[0] = [0, 1, 2].map(|w| x[(w + 1) % 3] * y[(w + 2) % 3] - x[(w + 2) % 3] * y[(w + 1) % 3]);
+        geometry.direction[0] =
+            [0, 1, 2].map(|w| x[(w + 1) % 3] * y[(w + 2) % 3] - x[(w + 2) % 3] * y[(w + 1) % 3]);
     }
     if let Some(origin) = fields.get(&["space origin"]).and_then(vector) {
         geometry.origin = [0, 1, 2].map(|w| origin[w] * flips[w]);
@@ -219,7 +230,11 @@ fn directions(fields: &Fields, dimension: usize) -> Result<Option<Vec<Option<[f6
     let mut all = Vec::new();
     let mut rest = text.trim();
     while !rest.is_empty() {
-        let end = if rest.starts_with('(') { rest.find(')').map(|at| at + 1) } else { rest.find(char::is_whitespace) };
+        let end = if rest.starts_with('(') {
+            rest.find(')').map(|at| at + 1)
+        } else {
+            rest.find(char::is_whitespace)
+        };
         let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
         all.push(match vector(word) {
             Some(vector) => Some(vector),
@@ -252,7 +267,8 @@ fn spatial(fields: &Fields, sizes: &[usize], vectors: Option<&[Option<[f64; 3]>]
     if let Some(vectors) = vectors {
         return vectors.iter().map(Option::is_some).collect();
     }
-    let kinds: Vec<&str> = fields.get(&["kinds"]).map(|text| text.split_whitespace().collect()).unwrap_or_default();
+    let kinds: Vec<&str> =
+        fields.get(&["kinds"]).map(|text| text.split_whitespace().collect()).unwrap_or_default();
     let domain: Vec<bool> = kinds.iter().map(|kind| ["domain", "space"].contains(kind)).collect();
     if domain.len() == sizes.len() && (1..=3).contains(&domain.iter().filter(|&&d| d).count()) {
         return domain;

@@ -7,7 +7,7 @@ use crate::{Format, Header};
 use galen_core::{Error, Geometry, Result, Scalar, Volume, Voxels};
 use image::{ColorType, DynamicImage, ExtendedColorType, ImageDecoder, ImageFormat, ImageReader, Limits};
 use std::borrow::Cow;
-use std::io::{BufReader, Cursor};
+use std::io::{BufRead, BufReader, Cursor, Seek};
 use std::path::Path;
 
 /// Entry of the format list.
@@ -29,7 +29,11 @@ const MAX_EXPANSION: u64 = 2048;
 
 /// The error of a file that a decoder gave up on.
 pub fn damaged(path: &Path, error: impl std::fmt::Display) -> Error {
-    Error::input(path.display(), format!("cannot be decoded ({error})"), "copy it again, or save it again as PNG")
+    Error::input(
+        path.display(),
+        format!("cannot be decoded ({error})"),
+        "copy it again, or save it again as PNG",
+    )
 }
 
 /// Grid of a 2D image.
@@ -48,10 +52,9 @@ pub fn plausible(path: &Path, bytes: u64) -> Result<()> {
 }
 
 /// Format and decoder, with sizes checked.
-fn open(path: &Path) -> Result<(&'static str, impl ImageDecoder)> {
-    let failed = |error: std::io::Error| Error::system(path.display(), &error);
-    let file = BufReader::new(std::fs::File::open(path).map_err(failed)?);
-    let mut reader = ImageReader::new(file).with_guessed_format().map_err(failed)?;
+fn open<'a, R: BufRead + Seek + 'a>(path: &'a Path, content: R) -> Result<(&'static str, impl ImageDecoder)> {
+    let reader = ImageReader::new(content).with_guessed_format();
+    let mut reader = reader.map_err(|error| Error::system(path.display(), &error))?;
     let format = match reader.format() {
         Some(ImageFormat::Png) => "PNG",
         Some(ImageFormat::Jpeg) => "JPEG",
@@ -66,8 +69,20 @@ fn open(path: &Path) -> Result<(&'static str, impl ImageDecoder)> {
     Ok((format, decoder))
 }
 
+/// Decoders fill what is missing of a cut file with grey; its end mark tells. Within the data of a JPEG no
+/// marker can occur, so the end mark behind the last scan is the image's own and not that of a thumbnail.
+fn complete(format: &str, content: &[u8]) -> bool {
+    let last = |mark: &[u8]| content.windows(mark.len()).rposition(|bytes| bytes == mark);
+    match format {
+        "PNG" => last(b"IEND\xaeB`\x82").is_some(),
+        "JPEG" => last(&[0xff, 0xd9]) > last(&[0xff, 0xda]),
+        _ => true,
+    }
+}
+
 fn header(path: &Path) -> Result<Header> {
-    let (format, decoder) = open(path)?;
+    let file = std::fs::File::open(path).map_err(|error| Error::system(path.display(), &error))?;
+    let (format, decoder) = open(path, BufReader::new(file))?;
     let (width, height) = decoder.dimensions();
     let color = decoder.color_type();
     let voxel_type = match color {
@@ -79,7 +94,15 @@ fn header(path: &Path) -> Result<Header> {
 }
 
 fn read(path: &Path) -> Result<Volume> {
-    let (_, decoder) = open(path)?;
+    let content = std::fs::read(path).map_err(|error| Error::system(path.display(), &error))?;
+    let (format, decoder) = open(path, Cursor::new(&content))?;
+    if !complete(format, &content) {
+        return Err(Error::input(
+            path.display(),
+            "ends without its end mark",
+            "the copy is incomplete: copy it again",
+        ));
+    }
     let image = DynamicImage::from_decoder(decoder).map_err(|error| damaged(path, error))?;
     let geometry = flat(image.height() as usize, image.width() as usize);
     let channels = usize::from(image.color().channel_count());

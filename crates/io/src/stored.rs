@@ -164,7 +164,9 @@ impl Stored {
             let text = rest(&mut File::open(part).map_err(failed)?, start).map_err(failed)?;
             let text = String::from_utf8_lossy(&text);
             let before = values.len();
-            for word in text.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).take(share) {
+            for word in
+                text.split(|c: char| c.is_whitespace() || c == ',').filter(|w| !w.is_empty()).take(share)
+            {
                 values.push(word.parse::<T>().map_err(|_| {
                     let what = format!("`{word}` is no {}", T::NAME);
                     Error::input(part.display(), what, "write the file again")

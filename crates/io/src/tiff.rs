@@ -108,7 +108,8 @@ fn read(path: &Path) -> Result<Volume> {
         pages.push(decoder.read_image().map_err(bad)?);
     }
     let geometry = stack.geometry();
-    let voxels = join(pages).filter(|all| all.len() == geometry.voxels() * stack.channels && Type::of(all) == stack.kind);
+    let voxels = join(pages)
+        .filter(|all| all.len() == geometry.voxels() * stack.channels && Type::of(all) == stack.kind);
     let voxels = voxels.ok_or_else(|| damaged(path, "samples that are packed or in separate planes"))?;
     let voxels = if stack.channels > 1 { planar(&voxels, stack.channels) } else { voxels };
     Ok(Volume { geometry, channels: stack.channels, voxels, slope: 1.0, intercept: 0.0 })

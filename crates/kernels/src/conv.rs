@@ -1,5 +1,12 @@
-//! Convolution, forward and backward, plain form: the twin that every fast path is compared with.
+//! Convolution and its gradients: the descriptions, and which algorithm runs.
 
+use crate::choice::{Algorithm, choose};
+use crate::cpu::Cpu;
+use crate::direct::{self, Direct, DirectWeightGradient, Pattern};
+use crate::scratch::Recycled;
+use crate::tensor_blocks::{Reader, Writer, check};
+use crate::weight_view::WeightView;
+use crate::winograd::{self, Tiling, Winograd, WinogradWeightGradient};
 use rayon::prelude::*;
 
 /// Channels of an activation tensor come in blocks of this many lanes.
@@ -72,305 +79,187 @@ pub struct Conv {
     pub outputs: usize,
 }
 
-/// Weights in the order that a kernel reads them.
+/// Weights in the order that the kernel chosen for them reads.
 #[derive(Debug)]
 pub struct Packed {
-    values: Vec<f32>,
+    pub(crate) cpu: Cpu,
+    pub(crate) algorithm: Algorithm,
+    pub(crate) values: Recycled,
+}
+
+impl Packed {
+    /// Memory of the packed weights, bytes.
+    pub fn bytes(&self) -> usize {
+        self.values.len() * size_of::<f32>()
+    }
 }
 
 impl Conv {
-    fn total(&self) -> usize {
-        self.inputs.iter().sum()
-    }
-
     /// Grid of the output.
     pub fn output(&self, input: Grid) -> Grid {
-        let size = [0, 1, 2].map(|a| (input.size[a] + 2 * ((self.kernel[a] - 1) / 2) - self.kernel[a]) / self.stride[a] + 1);
+        let size = [0, 1, 2].map(|a| {
+            let (length, kernel) = (input.size[a] + 2 * self.pad()[a], self.kernel[a]);
+            assert!(length >= kernel, "axis {a} of the input: found {} voxels, the kernel needs more", input.size[a]);
+            (length - kernel) / self.stride[a] + 1
+        });
         Grid { n: input.n, size }
     }
 
-    /// Weights `[co, ci, kz, ky, kx]` for [`Conv::forward`].
-    pub fn pack(&self, weights: &[f32], _input: Grid) -> Packed {
-        let (taps, ci, cop) = (self.kernel.iter().product::<usize>(), self.total(), padded(self.outputs));
-        let mut values = vec![0.0; taps * ci * cop];
-        for co in 0..self.outputs {
-            for i in 0..ci {
-                for tap in 0..taps {
-                    values[(tap * ci + i) * cop + co] = weights[(co * ci + i) * taps + tap];
-                }
-            }
-        }
-        Packed { values }
+    fn pad(&self) -> [usize; 3] {
+        self.kernel.map(|k| (k - 1) / 2)
     }
 
-    /// Raw output, and per sample and channel its sum and sum of squares when `moments` is given.
+    fn taps(&self) -> usize {
+        self.kernel.iter().product()
+    }
+
+    fn forward_view(&self) -> WeightView {
+        WeightView::forward(&self.inputs, self.outputs, self.taps())
+    }
+
+    fn backward_view(&self) -> WeightView {
+        WeightView::backward(&self.inputs, self.outputs, self.taps())
+    }
+
+    fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
+        choose(self.kernel, self.stride, grid, view)
+    }
+
+    /// Weights `[co, ci, kz, ky, kx]` for [`Conv::forward`] on an input of this grid.
+    pub fn pack(&self, weights: &[f32], input: Grid) -> Packed {
+        self.pack_with(Cpu::detected(), self.algorithm(input, &self.forward_view()), weights)
+    }
+
+    pub(crate) fn pack_with(&self, cpu: Cpu, algorithm: Algorithm, weights: &[f32]) -> Packed {
+        let view = self.forward_view();
+        view.check(weights.len(), self.taps());
+        let values = match algorithm {
+            Algorithm::Direct => direct::pack(&self.forward_pattern(), &view, cpu.columns(), weights),
+            Algorithm::Winograd(tile) => winograd::pack(cpu, tile, &view, false, weights),
+        };
+        Packed { cpu, algorithm, values }
+    }
+
+    fn forward_pattern(&self) -> Pattern {
+        Pattern::forward(self.kernel, self.stride, self.pad())
+    }
+
+    fn backward_pattern(&self) -> Pattern {
+        Pattern::backward(self.kernel, self.stride, self.pad())
+    }
+
+    /// Raw output; when `moments` is given also its sum and sum of squares, `[n, padded(co), 2]`.
     pub fn forward(&self, input: Grid, sources: &[Source], packed: &Packed, bias: Option<&[f32]>, out: &mut [f32], moments: Option<&mut [f64]>) {
-        let x = gather(input, sources);
-        let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
-        let row = grid.size[2] * cop;
-        out.par_chunks_mut(row).enumerate().for_each(|(r, out)| {
-            let (n, z, y) = place(grid, r);
-            for (xo, out) in out.chunks_mut(cop).enumerate() {
-                out.fill(0.0);
-                if let Some(bias) = bias {
-                    out[..self.outputs].copy_from_slice(bias);
-                }
-                self.taps([z, y, xo], input.size, |tap, at| {
-                    let from = &x[(n * input.voxels() + at) * ci..][..ci];
-                    for (i, &v) in from.iter().enumerate() {
-                        let w = &packed.values[(tap * ci + i) * cop..][..cop];
-                        out.iter_mut().zip(w).for_each(|(o, w)| *o += v * w);
-                    }
-                });
+        self.check_sources(sources);
+        let (cpu, output) = (packed.cpu, self.output(input));
+        if let Some(moments) = &moments {
+            check("moments", moments.len(), output.n * padded(self.outputs) * 2);
+        }
+        let (reader, writer) = (Reader::new(input, sources), Writer::whole(output, out, self.outputs));
+        let bias = bias.map(|bias| padded_bias(bias, self.outputs));
+        let weights = &packed.values;
+        match packed.algorithm {
+            Algorithm::Direct => {
+                let view = self.forward_view();
+                let direct = Direct::new(cpu, self.forward_pattern(), &view, [input, output], reader, writer, weights, bias);
+                direct.run(moments);
             }
-        });
-        if let Some(moments) = moments {
-            let sample = grid.voxels() * cop;
-            moments.fill(0.0);
-            for n in 0..grid.n {
-                for voxel in out[n * sample..][..sample].chunks(cop) {
-                    for (c, &v) in voxel.iter().enumerate() {
-                        moments[(n * cop + c) * 2] += f64::from(v);
-                        moments[(n * cop + c) * 2 + 1] += f64::from(v) * f64::from(v);
-                    }
-                }
+            Algorithm::Winograd(tile) => {
+                let tiling = Tiling::new(tile, input);
+                Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
             }
         }
     }
 
-    /// Weights `[co, ci, kz, ky, kx]` for [`Conv::input_gradient`].
-    pub fn pack_gradient(&self, weights: &[f32], _input: Grid) -> Packed {
-        let (taps, ci, co) = (self.kernel.iter().product::<usize>(), self.total(), self.outputs);
-        let mut values = vec![0.0; taps * ci * co];
-        for o in 0..co {
-            for i in 0..ci {
-                for tap in 0..taps {
-                    values[(tap * co + o) * ci + i] = weights[(o * ci + i) * taps + tap];
-                }
-            }
-        }
-        Packed { values }
+    fn check_sources(&self, sources: &[Source]) {
+        let found: Vec<usize> = sources.iter().map(|s| s.channels).collect();
+        assert!(found == self.inputs, "channels of the sources: found {found:?}, expected {:?}", self.inputs);
     }
 
-    /// Gradient with respect to the activated sources.
+    /// Weights `[co, ci, kz, ky, kx]` for [`Conv::input_gradient`] on an input of this grid.
+    pub fn pack_gradient(&self, weights: &[f32], input: Grid) -> Packed {
+        self.pack_gradient_with(Cpu::detected(), self.algorithm(input, &self.backward_view()), weights)
+    }
+
+    pub(crate) fn pack_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, weights: &[f32]) -> Packed {
+        let view = self.backward_view();
+        view.check(weights.len(), self.taps());
+        let values = match algorithm {
+            Algorithm::Direct => direct::pack(&self.backward_pattern(), &view, cpu.columns(), weights),
+            Algorithm::Winograd(tile) => winograd::pack(cpu, tile, &view, true, weights),
+        };
+        Packed { cpu, algorithm, values }
+    }
+
+    /// Gradient with respect to the activated sources, one sink per source; `None` is not computed.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sinks: &mut [Option<Sink>]) {
-        let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
-        let mut dx = vec![0.0; input.n * input.voxels() * ci];
-        dx.par_chunks_mut(input.voxels() * ci).enumerate().for_each(|(n, dx)| {
-            for v in 0..grid.voxels() {
-                let (_, z, y) = place(grid, v / grid.size[2]);
-                let g = &grad_out[(n * grid.voxels() + v) * cop..][..self.outputs];
-                self.taps([z, y, v % grid.size[2]], input.size, |tap, at| {
-                    let to = &mut dx[at * ci..][..ci];
-                    for (o, &g) in g.iter().enumerate() {
-                        let w = &packed.values[(tap * self.outputs + o) * ci..][..ci];
-                        to.iter_mut().zip(w).for_each(|(t, w)| *t += g * w);
-                    }
-                });
+        let (cpu, output) = (packed.cpu, self.output(input));
+        let source = Source { values: grad_out, channels: self.outputs, pending: None };
+        let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, sinks, &self.inputs));
+        let weights = &packed.values;
+        match packed.algorithm {
+            Algorithm::Direct => {
+                let view = self.backward_view();
+                Direct::new(cpu, self.backward_pattern(), &view, [output, input], reader, writer, weights, None).run(None);
             }
-        });
-        let mut first = 0;
-        for (sink, &channels) in sinks.iter_mut().zip(&self.inputs) {
-            if let Some(sink) = sink {
-                let width = padded(channels);
-                for (to, from) in sink.values.chunks_mut(width).zip(dx.chunks(ci)) {
-                    for c in 0..channels {
-                        to[c] = from[first + c] + if sink.add { to[c] } else { 0.0 };
-                    }
-                    if !sink.add {
-                        to[channels..].fill(0.0);
-                    }
-                }
+            Algorithm::Winograd(tile) => {
+                let tiling = Tiling::new(tile, input);
+                Winograd { cpu, tiling, reader, writer, weights, bias: None }.run(None);
             }
-            first += channels;
         }
     }
 
     /// Gradients with respect to weights `[co, ci, kz, ky, kx]` and bias; both are overwritten.
     pub fn weight_gradient(&self, input: Grid, sources: &[Source], grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-        let x = gather(input, sources);
-        let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
-        let taps: usize = self.kernel.iter().product();
-        dw.par_chunks_mut(ci * taps).enumerate().for_each(|(o, dw)| {
-            dw.fill(0.0);
-            for v in 0..grid.n * grid.voxels() {
-                let (n, z, y) = place(grid, v / grid.size[2]);
-                let g = grad_out[v * cop + o];
-                self.taps([z, y, v % grid.size[2]], input.size, |tap, at| {
-                    let from = &x[(n * input.voxels() + at) * ci..][..ci];
-                    for (i, x) in from.iter().enumerate() {
-                        dw[i * taps + tap] += g * x;
-                    }
-                });
-            }
-        });
+        let algorithm = self.algorithm(input, &self.forward_view());
+        self.weight_gradient_with(Cpu::detected(), algorithm, input, sources, grad_out, dw);
         if let Some(db) = db {
-            for (o, db) in db.iter_mut().enumerate() {
-                *db = grad_out.iter().skip(o).step_by(cop).map(|&g| f64::from(g)).sum::<f64>() as f32;
-            }
+            bias_gradient(grad_out, self.outputs, db);
         }
     }
 
-    fn taps(&self, at: [usize; 3], size: [usize; 3], mut visit: impl FnMut(usize, usize)) {
-        let [kz, ky, kx] = self.kernel;
-        let inside = |axis: usize, k: usize| {
-            let p = (at[axis] * self.stride[axis] + k).checked_sub((self.kernel[axis] - 1) / 2)?;
-            (p < size[axis]).then_some(p)
-        };
-        for z in 0..kz {
-            let Some(pz) = inside(0, z) else { continue };
-            for y in 0..ky {
-                let Some(py) = inside(1, y) else { continue };
-                for x in 0..kx {
-                    let Some(px) = inside(2, x) else { continue };
-                    visit((z * ky + y) * kx + x, (pz * size[1] + py) * size[2] + px);
-                }
+    pub(crate) fn weight_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, input: Grid, sources: &[Source], grad: &[f32], dw: &mut [f32]) {
+        self.check_sources(sources);
+        let (view, output) = (self.forward_view(), self.output(input));
+        check("output gradient", grad.len(), output.n * output.voxels() * padded(self.outputs));
+        view.check(dw.len(), self.taps());
+        let reader = Reader::new(input, sources);
+        match algorithm {
+            Algorithm::Direct => {
+                let pattern = self.forward_pattern();
+                DirectWeightGradient { cpu, pattern, view, read: input, output, reader, grad }.run(dw);
+            }
+            Algorithm::Winograd(tile) => {
+                WinogradWeightGradient { cpu, tiling: Tiling::new(tile, input), view, reader, grad }.run(dw);
             }
         }
     }
 }
 
-fn place(grid: Grid, row: usize) -> (usize, usize, usize) {
-    let (y, rest) = (row % grid.size[1], row / grid.size[1]);
-    (rest / grid.size[0], rest % grid.size[0], y)
+/// One value per lane.
+pub(crate) fn padded_bias(bias: &[f32], outputs: usize) -> Vec<f32> {
+    check("bias", bias.len(), outputs);
+    let mut lanes = bias.to_vec();
+    lanes.resize(padded(outputs), 0.0);
+    lanes
 }
 
-/// Activated sources side by side, `[n, z, y, x, c]` without pad lanes.
-fn gather(grid: Grid, sources: &[Source]) -> Vec<f32> {
-    let total: usize = sources.iter().map(|s| s.channels).sum();
-    let mut x = vec![0.0; grid.n * grid.voxels() * total];
-    x.par_chunks_mut(total).enumerate().for_each(|(v, to)| {
-        let (n, mut first) = (v / grid.voxels(), 0);
-        for source in sources {
-            let width = padded(source.channels);
-            for c in 0..source.channels {
-                let mut t = source.values[v * width + c];
-                if let Some(p) = source.pending {
-                    t = t.mul_add(p.scale[n * width + c], p.shift[n * width + c]);
-                    t = if t >= 0.0 { t } else { t * p.slope };
-                }
-                to[first + c] = t;
-            }
-            first += source.channels;
+/// Voxels whose sum is one part of a bias gradient.
+const BIAS_PART: usize = 4096;
+
+/// Sum of the output gradient over samples and voxels, parts added in their order.
+pub(crate) fn bias_gradient(grad: &[f32], outputs: usize, db: &mut [f32]) {
+    check("bias gradient", db.len(), outputs);
+    let width = padded(outputs);
+    let part = |part: &[f32]| {
+        let mut sums = vec![0.0f64; width];
+        for voxel in part.chunks_exact(width) {
+            sums.iter_mut().zip(voxel).for_each(|(sum, &g)| *sum += f64::from(g));
         }
-    });
-    x
-}
-
-/// A transposed convolution whose kernel is its stride; weights `[ci, co, kz, ky, kx]`.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct TransposedConv {
-    /// Stride and kernel, `(z, y, x)`.
-    pub stride: [usize; 3],
-    /// Input channels.
-    pub inputs: usize,
-    /// Output channels.
-    pub outputs: usize,
-}
-
-impl TransposedConv {
-    fn conv(&self) -> Conv {
-        Conv { kernel: self.stride, stride: self.stride, inputs: vec![self.outputs], outputs: self.inputs }
-    }
-
-    /// Grid of the output.
-    pub fn output(&self, input: Grid) -> Grid {
-        Grid { n: input.n, size: [0, 1, 2].map(|a| input.size[a] * self.stride[a]) }
-    }
-
-    /// Weights for [`TransposedConv::forward`].
-    pub fn pack(&self, weights: &[f32], _input: Grid) -> Packed {
-        Packed { values: weights.to_vec() }
-    }
-
-    /// Output.
-    pub fn forward(&self, input: Grid, source: &Source, packed: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
-        let x = gather(input, std::slice::from_ref(source));
-        let (grid, cop, taps) = (self.output(input), padded(self.outputs), self.stride.iter().product::<usize>());
-        out.par_chunks_mut(cop).enumerate().for_each(|(v, out)| {
-            let (n, z, y) = place(grid, v / grid.size[2]);
-            let at = [z, y, v % grid.size[2]];
-            let (from, tap) = self.origin(at, input.size);
-            let from = &x[(n * input.voxels() + from) * self.inputs..][..self.inputs];
-            out.fill(0.0);
-            for o in 0..self.outputs {
-                let sum: f32 = from.iter().enumerate().map(|(i, x)| x * packed.values[(i * self.outputs + o) * taps + tap]).sum();
-                out[o] = sum + bias.map_or(0.0, |b| b[o]);
-            }
-        });
-    }
-
-    fn origin(&self, at: [usize; 3], size: [usize; 3]) -> (usize, usize) {
-        let from = [0, 1, 2].map(|a| at[a] / self.stride[a]);
-        let tap = [0, 1, 2].map(|a| at[a] % self.stride[a]);
-        ((from[0] * size[1] + from[1]) * size[2] + from[2], (tap[0] * self.stride[1] + tap[1]) * self.stride[2] + tap[2])
-    }
-
-    /// Weights for [`TransposedConv::input_gradient`].
-    pub fn pack_gradient(&self, weights: &[f32], input: Grid) -> Packed {
-        self.pack(weights, input)
-    }
-
-    /// Gradient with respect to the activated source.
-    pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sink: Sink) {
-        let (grid, cop, cip, taps) = (self.output(input), padded(self.outputs), padded(self.inputs), self.stride.iter().product::<usize>());
-        let add = sink.add;
-        sink.values.par_chunks_mut(cip).enumerate().for_each(|(v, to)| {
-            let (n, z, y) = place(input, v / input.size[2]);
-            let x = v % input.size[2];
-            if !add {
-                to.fill(0.0);
-            }
-            for tap in 0..taps {
-                let t = [tap / self.stride[2] / self.stride[1], tap / self.stride[2] % self.stride[1], tap % self.stride[2]];
-                let o = [z * self.stride[0] + t[0], y * self.stride[1] + t[1], x * self.stride[2] + t[2]];
-                let g = &grad_out[(n * grid.voxels() + (o[0] * grid.size[1] + o[1]) * grid.size[2] + o[2]) * cop..][..self.outputs];
-                for (i, to) in to[..self.inputs].iter_mut().enumerate() {
-                    *to += g.iter().enumerate().map(|(o, g)| g * packed.values[(i * self.outputs + o) * taps + tap]).sum::<f32>();
-                }
-            }
-        });
-    }
-
-    /// Gradients with respect to weights and bias; both are overwritten.
-    pub fn weight_gradient(&self, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
-        let x = gather(input, std::slice::from_ref(source));
-        let wide = padded(self.inputs);
-        // As a strided convolution whose output gradient is the source.
-        let mut g = vec![0.0; input.n * input.voxels() * wide];
-        g.chunks_mut(wide).zip(x.chunks(self.inputs)).for_each(|(to, from)| to[..self.inputs].copy_from_slice(from));
-        let grid = self.output(input);
-        let read = Source { values: grad_out, channels: self.outputs, pending: None };
-        Conv { kernel: self.stride, ..self.conv() }.strided_weight_gradient(grid, &read, &g, dw);
-        if let Some(db) = db {
-            let cop = padded(self.outputs);
-            for (o, db) in db.iter_mut().enumerate() {
-                *db = grad_out.iter().skip(o).step_by(cop).map(|&g| f64::from(g)).sum::<f64>() as f32;
-            }
-        }
-    }
-}
-
-impl Conv {
-    /// Weight gradient of an unpadded convolution whose kernel is its stride.
-    fn strided_weight_gradient(&self, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32]) {
-        let x = gather(input, std::slice::from_ref(source));
-        let (ci, taps, s) = (self.total(), self.kernel.iter().product::<usize>(), self.stride);
-        let size = [0, 1, 2].map(|a| input.size[a] / s[a]);
-        let grid = Grid { n: input.n, size };
-        let cop = padded(self.outputs);
-        dw.par_chunks_mut(ci * taps).enumerate().for_each(|(o, dw)| {
-            dw.fill(0.0);
-            for v in 0..grid.n * grid.voxels() {
-                let (n, z, y) = place(grid, v / size[2]);
-                let g = grad_out[v * cop + o];
-                for tap in 0..taps {
-                    let t = [tap / s[2] / s[1], tap / s[2] % s[1], tap % s[2]];
-                    let at = ((z * s[0] + t[0]) * input.size[1] + y * s[1] + t[1]) * input.size[2] + v % size[2] * s[2] + t[2];
-                    let from = &x[(n * input.voxels() + at) * ci..][..ci];
-                    from.iter().enumerate().for_each(|(i, x)| dw[i * taps + tap] += g * x);
-                }
-            }
-        });
+        sums
+    };
+    let parts: Vec<_> = grad.par_chunks(BIAS_PART * width).map(part).collect();
+    for (lane, db) in db.iter_mut().enumerate() {
+        *db = parts.iter().map(|part| part[lane]).sum::<f64>() as f32;
     }
 }

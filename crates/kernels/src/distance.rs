@@ -182,7 +182,7 @@ mod tests {
                 let n = size.iter().product();
                 let mut draw = || {
                     state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    u8::from((state >> 16) % rare == 0)
+                    u8::from((state >> 16).is_multiple_of(rare))
                 };
                 let sites: Vec<u8> = (0..n).map(|_| draw()).collect();
                 for spacing in [[1.0; 3], [5.0, 0.8, 0.7]] {

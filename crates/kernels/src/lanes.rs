@@ -27,6 +27,21 @@ pub(crate) trait Lanes: Copy {
     /// # Safety
     /// Sixteen values can be written.
     unsafe fn store(self, to: *mut f32);
+    /// Writes past the caches where the instruction set can.
+    ///
+    /// # Safety
+    /// Sixteen values can be written, and `to` is aligned to 64 bytes.
+    #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.store(to) }
+    }
+    /// Makes streamed values visible to other threads.
+    #[inline(always)]
+    fn fence() {}
+    /// Asks for a cache line that may lie anywhere.
+    #[inline(always)]
+    fn prefetch(_: *const f32) {}
     fn splat(value: f32) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;

@@ -1,11 +1,31 @@
 //! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms.
 
 pub mod buffer;
+mod choice;
 pub mod conv;
+#[cfg(test)]
+mod conv_tests;
+pub mod cpu;
+mod direct;
 pub mod distance;
+mod lanes;
 pub mod loss;
 pub mod norm;
+#[cfg(test)]
+mod plain;
 pub mod pool;
+mod product;
 pub mod residual;
+mod scratch;
+mod tensor_blocks;
+mod transposed;
+mod weight_view;
+mod winograd;
 
-pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, TransposedConv, padded};
+pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
+pub use cpu::Cpu;
+pub use transposed::TransposedConv;
+
+fn tune(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
+}

@@ -117,6 +117,9 @@ pub(crate) struct AddOuter<const M: usize, const C: usize> {
 impl<const M: usize, const C: usize> crate::cpu::Kernel for AddOuter<M, C> {
     #[inline(always)]
     fn run<V: Lanes>(&self) {
+        for i in 0..M * C {
+            V::prefetch(self.to.wrapping_add(i * LANES));
+        }
         // SAFETY: whoever builds this kernel points it at checked ranges; `to` is written by this task alone.
         unsafe {
             let sums = outer::<V, M, C>(self.a, self.b, &self.walk);

@@ -6,6 +6,9 @@ use crate::lanes::Lanes;
 use crate::{Grid, LANES, Pending, Sink, Source, padded};
 use std::marker::PhantomData;
 
+/// Tensors from this length on are written past the caches.
+const STREAM_VALUES: usize = 2 << 20;
+
 /// Sixteen channels of one sample of a source.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadBlock<'a> {
@@ -62,8 +65,6 @@ impl<V: Lanes> Affine<V> {
 /// All blocks of the sources of a convolution, lengths checked.
 pub(crate) struct Reader<'a> {
     blocks: Vec<ReadBlock<'a>>,
-    /// Real channels of each source.
-    channels: Vec<usize>,
     per_sample: usize,
 }
 
@@ -75,8 +76,7 @@ impl<'a> Reader<'a> {
                 sample_blocks(grid, source, n, &mut blocks);
             }
         }
-        let channels = sources.iter().map(|s| s.channels).collect();
-        Self { per_sample: blocks.len() / grid.n.max(1), channels, blocks }
+        Self { per_sample: blocks.len() / grid.n.max(1), blocks }
     }
 
     /// Blocks of one sample.
@@ -87,11 +87,6 @@ impl<'a> Reader<'a> {
     #[inline(always)]
     pub(crate) fn block(&self, sample: usize, block: usize) -> &ReadBlock<'a> {
         &self.blocks[sample * self.per_sample + block]
-    }
-
-    /// Block and lane of every real channel.
-    pub(crate) fn real_channels(&self) -> Vec<(usize, usize)> {
-        real_lanes(&self.channels).into_iter().map(|lane| (lane / LANES, lane % LANES)).collect()
     }
 }
 
@@ -118,6 +113,8 @@ pub(crate) struct WriteBlock {
     values: *mut f32,
     width: usize,
     add: bool,
+    /// Large, overwritten and aligned: not worth a place in the caches.
+    stream: bool,
 }
 
 // SAFETY: only a pointer; every voxel of a block is written by one task.
@@ -127,7 +124,7 @@ unsafe impl Sync for WriteBlock {}
 
 impl WriteBlock {
     /// A block that nobody wants.
-    pub(crate) const UNWANTED: Self = Self { values: std::ptr::null_mut(), width: 0, add: false };
+    pub(crate) const UNWANTED: Self = Self { values: std::ptr::null_mut(), width: 0, add: false, stream: false };
 
     #[inline(always)]
     pub(crate) fn wanted(&self) -> bool {
@@ -143,7 +140,13 @@ impl WriteBlock {
         // SAFETY: `Writer` checked that the tensor has every voxel of the grid.
         unsafe {
             let to = self.values.add(voxel * self.width);
-            if self.add { value.add(V::load(to)).store(to) } else { value.store(to) }
+            if self.add {
+                value.add(V::load(to)).store(to);
+            } else if self.stream {
+                value.stream(to);
+            } else {
+                value.store(to);
+            }
         }
     }
 }
@@ -187,10 +190,11 @@ impl<'a> Writer<'a> {
 
     fn place(&mut self, grid: Grid, first: usize, values: &mut [f32], width: usize, add: bool) {
         let start = values.as_mut_ptr();
+        let stream = !add && values.len() >= STREAM_VALUES && start.addr().is_multiple_of(LANES * size_of::<f32>());
         for n in 0..grid.n {
             for b in 0..width / LANES {
                 let values = start.wrapping_add(n * grid.voxels() * width + b * LANES);
-                self.blocks[n * self.per_sample + first + b] = WriteBlock { values, width, add };
+                self.blocks[n * self.per_sample + first + b] = WriteBlock { values, width, add, stream };
             }
         }
     }

@@ -4,10 +4,9 @@
 //! single slice is never filled: its whole face is the outside).
 
 /// True where any channel is nonzero or where a hole is enclosed by such voxels. `[z, y, x]`.
-pub(crate) fn nonzero_mask(image: &[f32], size: [usize; 3]) -> Vec<bool> {
-    let n: usize = size.iter().product();
-    let mut mask = vec![false; n];
-    for channel in image.chunks_exact(n) {
+pub(crate) fn nonzero_mask(channels: &[Vec<f32>], size: [usize; 3]) -> Vec<bool> {
+    let mut mask = vec![false; size.iter().product()];
+    for channel in channels {
         mask.iter_mut().zip(channel).for_each(|(m, v)| *m |= *v != 0.0);
     }
     fill_holes(&mut mask, size);
@@ -68,8 +67,11 @@ pub(crate) fn bounding_box(mask: &[bool], size: [usize; 3]) -> [[usize; 2]; 3] {
     if bounds[0][0] >= bounds[0][1] { size.map(|n| [0, n]) } else { bounds }
 }
 
-/// The part of a `[z, y, x]` array inside a box.
-pub(crate) fn cut<T: Copy>(values: &[T], size: [usize; 3], bounds: [[usize; 2]; 3]) -> Vec<T> {
+/// The part of a `[z, y, x]` array inside a box; the whole array costs nothing.
+pub(crate) fn cut<T: Copy>(values: Vec<T>, size: [usize; 3], bounds: [[usize; 2]; 3]) -> Vec<T> {
+    if bounds == size.map(|n| [0, n]) {
+        return values;
+    }
     let mut out = Vec::with_capacity(bounds.iter().map(|[a, b]| b - a).product());
     for z in bounds[0][0]..bounds[0][1] {
         for y in bounds[1][0]..bounds[1][1] {
@@ -87,21 +89,23 @@ mod tests {
     #[test]
     fn closed_holes_are_filled_and_open_ones_are_not() {
         let size = [5, 5, 5];
-        let shell = |z: usize, y: usize, x: usize| [z, y, x].iter().all(|v| (1..4).contains(v)) && [z, y, x] != [2, 2, 2];
+        let shell = |z: usize, y: usize, x: usize| {
+            [z, y, x].iter().all(|v| (1..4).contains(v)) && [z, y, x] != [2, 2, 2]
+        };
         let mut image = vec![0f32; 125];
         for i in 0..125 {
             image[i] = f32::from(u8::from(shell(i / 25, i / 5 % 5, i % 5)));
         }
-        assert!(nonzero_mask(&image, size)[62], "the centre is enclosed");
-        assert_eq!(bounding_box(&nonzero_mask(&image, size), size), [[1, 4]; 3]);
+        assert!(nonzero_mask(&[image.clone()], size)[62], "the centre is enclosed");
+        assert_eq!(bounding_box(&nonzero_mask(&[image.clone()], size), size), [[1, 4]; 3]);
         image[(2 * 5 + 2) * 5 + 3] = 0.0;
-        assert!(!nonzero_mask(&image, size)[62], "the centre leaks out");
+        assert!(!nonzero_mask(&[image.clone()], size)[62], "the centre leaks out");
         assert_eq!(bounding_box(&[false; 125], size), [[0, 5]; 3]);
     }
 
     #[test]
     fn a_slice_is_never_filled() {
-        let image = [1., 1., 1., 1., 0., 1., 1., 1., 1.];
-        assert!(!nonzero_mask(&image, [1, 3, 3])[4]);
+        let image = vec![1., 1., 1., 1., 0., 1., 1., 1., 1.];
+        assert!(!nonzero_mask(&[image], [1, 3, 3])[4]);
     }
 }

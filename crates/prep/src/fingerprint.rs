@@ -69,23 +69,29 @@ impl CaseStatistics {
             let what = format!("{:?} voxels, but the image has {size:?}", labels.geometry.size);
             return Err(Error::input("label map", what, "run `galen check` on the dataset"));
         }
-        let channels: Vec<f32> = (0..image.channels).flat_map(|c| image.channel_f32(c)).collect();
+        let channels: Vec<Vec<f32>> = (0..image.channels).map(|c| image.channel_f32(c)).collect();
         let bounds = bounding_box(&nonzero_mask(&channels, size), size);
         let shape_after_crop = bounds.map(|[low, high]| high - low);
-        let foreground: Vec<bool> = cut(&labels.values(), size, bounds).iter().map(|&v| v > 0).collect();
+        let labels = cut(labels.values(), size, bounds);
         let samples = SAMPLES / cases.max(1);
         let mut random = RandomState::new(SEED);
-        let drawn = channels.chunks_exact(size.iter().product()).map(|channel| {
+        let mut drawn = Vec::with_capacity(channels.len());
+        for channel in channels {
             let values = cut(channel, size, bounds);
-            let values: Vec<f32> =
-                values.iter().zip(&foreground).filter(|(_, inside)| **inside).map(|(v, _)| *v).collect();
-            draw(&values, samples, &mut random)
-        });
+            let inside: Vec<f32> =
+                values.iter().zip(&labels).filter(|(_, l)| **l > 0).map(|(v, _)| *v).collect();
+            if let Some(bad) = inside.iter().find(|v| !v.is_finite()) {
+                let what = format!("holds {bad} in its foreground: NaN or infinite values");
+                return Err(Error::input("image", what, "replace them before training"));
+            }
+            drawn.push(draw(&inside, samples, &mut random));
+        }
         Ok(Self {
             spacing: reader_spacing(&image.geometry),
             shape_after_crop,
-            relative_size: shape_after_crop.iter().product::<usize>() as f64 / size.iter().product::<usize>() as f64,
-            drawn: drawn.collect(),
+            relative_size: shape_after_crop.iter().product::<usize>() as f64
+                / size.iter().product::<usize>() as f64,
+            drawn,
         })
     }
 }
@@ -126,7 +132,8 @@ impl Fingerprint {
         }
         let mut properties = BTreeMap::new();
         for channel in 0..channels {
-            let mut drawn: Vec<(f32, u32)> = cases.iter().flat_map(|case| case.drawn[channel].clone()).collect();
+            let all = cases.iter().flat_map(|case| &case.drawn[channel]);
+            let mut drawn: Vec<(f32, u32)> = all.copied().collect();
             merge(&mut drawn);
             if drawn.is_empty() {
                 let what = "no case has a foreground voxel inside its nonzero region";

@@ -18,4 +18,4 @@ pub use foreground::{ClassLocations, foreground_locations};
 pub use normalise::Normalization;
 pub use planner::{DatasetFacts, Planner, plan};
 pub use plans::{Configuration, Plans};
-pub use prepare::{Prepared, Undo, prepare};
+pub use prepare::{Prepared, Undo, prepare, prepare_with};

@@ -2,7 +2,6 @@
 
 use crate::plans::{Configuration, Plans};
 use galen_core::{Error, Result};
-use rayon::prelude::*;
 
 /// How a channel is normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,34 +54,44 @@ impl Normalization {
     }
 }
 
-/// Normalises `[c, z, y, x]` in place; `labels` mark the nonzero region (-1 is outside).
+/// Normalises one channel in place; `labels` mark the nonzero region (-1 is outside).
 pub(crate) fn normalise(
-    image: &mut [f32],
-    voxels: usize,
+    values: &mut [f32],
+    channel: usize,
     labels: &[i16],
     plans: &Plans,
     configuration: &Configuration,
 ) -> Result<()> {
-    let channels = image.par_chunks_mut(voxels).enumerate();
-    channels.try_for_each(|(channel, values)| {
-        let scheme = configuration.normalization_schemes[channel];
-        let masked = configuration.use_mask_for_norm[channel];
-        match scheme {
-            Normalization::Ct => {
-                let statistics = plans.intensities(channel).ok_or_else(|| {
-                    let what = format!("no foreground intensities of channel {channel}");
-                    Error::input(format!("plans {}", plans.plans_name), what, "plan the dataset again")
-                })?;
-                ct(values, statistics);
-            }
-            Normalization::ZScore if masked => z_score(values, |i| labels[i] >= 0),
-            Normalization::ZScore => z_score(values, |_| true),
-            Normalization::None => {}
-            Normalization::RescaleTo01 => rescale(values),
-            Normalization::RgbTo01 => values.iter_mut().for_each(|v| *v /= 255.0),
+    match configuration.normalization_schemes[channel] {
+        Normalization::Ct => {
+            let statistics = plans.intensities(channel).ok_or_else(|| {
+                let what = format!("no foreground intensities of channel {channel}");
+                Error::input(format!("plans {}", plans.plans_name), what, "plan the dataset again")
+            })?;
+            ct(values, statistics);
         }
-        Ok(())
-    })
+        Normalization::ZScore if configuration.use_mask_for_norm[channel] => {
+            z_score(values, |i| labels[i] >= 0)
+        }
+        Normalization::ZScore => z_score(values, |_| true),
+        Normalization::None => {}
+        Normalization::RescaleTo01 => rescale(values),
+        Normalization::RgbTo01 => rgb(values, channel)?,
+    }
+    Ok(())
+}
+
+fn rgb(values: &mut [f32], channel: usize) -> Result<()> {
+    if let Some(bad) = values.iter().find(|v| !(0.0..=255.0).contains(*v)) {
+        let what = format!("channel {channel} holds {bad}; a colour channel has 0 to 255");
+        return Err(Error::input(
+            "image",
+            what,
+            "give the channel another name than rgb_to_0_1, and plan again",
+        ));
+    }
+    values.iter_mut().for_each(|v| *v /= 255.0);
+    Ok(())
 }
 
 fn ct(values: &mut [f32], [mean, std, low, high]: [f64; 4]) {
@@ -103,8 +112,12 @@ fn z_score(values: &mut [f32], inside: impl Fn(usize) -> bool) {
         return;
     }
     let mean = sum / n as f64;
-    let squares: f64 =
-        values.iter().enumerate().filter(|&(i, _)| inside(i)).map(|(_, &v)| (f64::from(v) - mean).powi(2)).sum();
+    let squares: f64 = values
+        .iter()
+        .enumerate()
+        .filter(|&(i, _)| inside(i))
+        .map(|(_, &v)| (f64::from(v) - mean).powi(2))
+        .sum();
     let (mean, std) = (mean as f32, (squares / n as f64).sqrt().max(1e-8) as f32);
     for (i, v) in values.iter_mut().enumerate() {
         if inside(i) {
@@ -118,4 +131,34 @@ fn rescale(values: &mut [f32]) {
     values.iter_mut().for_each(|v| *v -= low);
     let high = values.iter().copied().fold(f32::NEG_INFINITY, f32::max).max(1e-8);
     values.iter_mut().for_each(|v| *v /= high);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outside_the_mask_nothing_moves() {
+        let mut values = [1.0, 3.0, 50.0];
+        z_score(&mut values, |i| i < 2);
+        assert_eq!(values, [-1.0, 1.0, 50.0]);
+    }
+
+    #[test]
+    fn names_and_classes_go_both_ways() {
+        for name in ["CT", "noNorm", "rescale_to_0_1", "rgb_to_0_1", "zscore", "T1"] {
+            let scheme = Normalization::for_channel(name);
+            assert_eq!(Normalization::from_class(scheme.class()), Some(scheme));
+        }
+        assert_eq!(Normalization::for_channel("Ct"), Normalization::Ct);
+        assert_eq!(Normalization::from_class("MyNormalization"), None);
+    }
+
+    #[test]
+    fn colours_beyond_255_are_refused() {
+        let mut values = [0.0, 255.0];
+        rgb(&mut values, 0).unwrap();
+        assert_eq!(values, [0.0, 1.0]);
+        assert!(rgb(&mut [256.0], 1).unwrap_err().to_string().contains("channel 1"));
+    }
 }

@@ -71,8 +71,12 @@ impl Planner {
                 residual: false,
             },
             Self::ResEncM => residual("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", [135e6, 680e6], 8.0),
-            Self::ResEncL => residual("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", [380e6, 2100e6], 24.0),
-            Self::ResEncXL => residual("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", [560e6, 3600e6], 40.0),
+            Self::ResEncL => {
+                residual("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", [380e6, 2100e6], 24.0)
+            }
+            Self::ResEncXL => {
+                residual("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", [560e6, 3600e6], 40.0)
+            }
         }
     }
 
@@ -118,12 +122,14 @@ impl Work<'_> {
         let thick = first_largest(&target);
         let mut forward = vec![thick];
         forward.extend((0..3).filter(|&axis| axis != thick));
-        let backward: Vec<usize> =
-            (0..3).map(|axis| forward.iter().position(|&a| a == axis).expect("an order of all axes")).collect();
+        let backward: Vec<usize> = (0..3)
+            .map(|axis| forward.iter().position(|&a| a == axis).expect("an order of all axes"))
+            .collect();
         let transposed = |v: &[f64; 3]| -> Vec<f64> { forward.iter().map(|&axis| v[axis]).collect() };
         let spacing = transposed(&target);
         let cases = self.fingerprint.spacings.iter().zip(&self.fingerprint.shapes_after_crop);
-        let shapes: Vec<[f64; 3]> = cases.map(|(mm, shape)| new_shape(mm, &target, shape).map(|n| n as f64)).collect();
+        let shapes: Vec<[f64; 3]> =
+            cases.map(|(mm, shape)| new_shape(mm, &target, shape).map(|n| n as f64)).collect();
         let median = transposed(&per_axis(&shapes, 50.0));
         let configurations = self.configurations(&spacing, &median);
         let sizes: Vec<[f64; 3]> =
@@ -172,7 +178,8 @@ impl Work<'_> {
         let voxels = product(median);
         let mut all = Map::new();
         let medians: Vec<Value> = median.iter().map(|&n| json!(n)).collect();
-        let mut flat = self.configuration("2d", &spacing[1..], &median[1..], &medians[1..], voxels * training);
+        let mut flat =
+            self.configuration("2d", &spacing[1..], &median[1..], &medians[1..], voxels * training);
         flat.json.insert("batch_dice".into(), true.into());
         all.insert("2d".into(), flat.json.into());
         if median[0] == 1.0 {
@@ -210,8 +217,13 @@ impl Work<'_> {
                     *mm *= LOWRES_STEP;
                 }
             }
-            let size: Vec<f64> =
-                full.spacing.iter().zip(&spacing).zip(median).map(|((full, low), n)| full / low * n).collect();
+            let size: Vec<f64> = full
+                .spacing
+                .iter()
+                .zip(&spacing)
+                .zip(median)
+                .map(|((full, low), n)| full / low * n)
+                .collect();
             voxels = product(&size);
             let rounded: Vec<f64> = size.iter().map(|n| n.round_ties_even()).collect();
             let medians: Vec<Value> = rounded.iter().map(|&n| json!(n as i64)).collect();
@@ -297,8 +309,7 @@ impl Work<'_> {
         // ResEnc plans share the preprocessed cases of the default plans where they are equal.
         let owner = if name == "3d_lowres" { self.preset.plans_name } else { "nnUNetPlans" };
         let resampling = "resample_data_or_seg_to_shape";
-        let arguments =
-            |seg: bool, order: u8| json!({"is_seg": seg, "order": order, "order_z": 0, "force_separate_z": null});
+        let arguments = |seg: bool, order: u8| json!({"is_seg": seg, "order": order, "order_z": 0, "force_separate_z": null});
         let json = json!({
             "data_identifier": format!("{owner}_{name}"),
             "preprocessor_name": "DefaultPreprocessor",

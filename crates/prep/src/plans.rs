@@ -83,11 +83,16 @@ impl TryFrom<Map<String, Value>> for Plans {
     fn try_from(json: Map<String, Value>) -> Result<Self, String> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let axes = |key: &str| {
-            let given: Option<[usize; 3]> = json.get(key).and_then(|v| serde_json::from_value(v.clone()).ok());
+            let given: Option<[usize; 3]> =
+                json.get(key).and_then(|v| serde_json::from_value(v.clone()).ok());
             let axes = given.unwrap_or([0, 1, 2]);
             let mut sorted = axes;
             sorted.sort_unstable();
-            if sorted == [0, 1, 2] { Ok(axes) } else { Err(format!("{key} is {axes:?}, no order of three axes")) }
+            if sorted == [0, 1, 2] {
+                Ok(axes)
+            } else {
+                Err(format!("{key} is {axes:?}, no order of three axes"))
+            }
         };
         if !json.get("configurations").is_some_and(Value::is_object) {
             return Err("there are no `configurations`: is this a plans file of nnU-Net v2?".into());
@@ -191,7 +196,10 @@ impl Reader<'_> {
     fn configuration(&self, name: &str) -> Result<Configuration> {
         let patch_size: Vec<usize> = self.get("patch_size")?;
         let spacing: Vec<f64> = self.get("spacing")?;
-        if !(2..=3).contains(&patch_size.len()) || patch_size.contains(&0) || spacing.len() != patch_size.len() {
+        if !(2..=3).contains(&patch_size.len())
+            || patch_size.contains(&0)
+            || spacing.len() != patch_size.len()
+        {
             return Err(self.bad("patch_size", format!("{patch_size:?} with spacing {spacing:?}")));
         }
         if spacing.iter().any(|mm| !(*mm > 0.0 && mm.is_finite())) {
@@ -199,7 +207,8 @@ impl Reader<'_> {
         }
         let schemes: Vec<String> = self.get("normalization_schemes")?;
         let scheme = |name: &String| {
-            Normalization::from_class(name).ok_or_else(|| self.bad("normalization_schemes", format!("`{name}`")))
+            Normalization::from_class(name)
+                .ok_or_else(|| self.bad("normalization_schemes", format!("`{name}`")))
         };
         let normalization_schemes = schemes.iter().map(scheme).collect::<Result<Vec<_>>>()?;
         let use_mask_for_norm: Vec<bool> = self.get("use_mask_for_norm")?;
@@ -208,7 +217,8 @@ impl Reader<'_> {
         }
         let architecture = self.architecture()?;
         if architecture.dimensions() != patch_size.len() {
-            return Err(self.bad("architecture", format!("{}D for a patch {patch_size:?}", architecture.dimensions())));
+            return Err(self
+                .bad("architecture", format!("{}D for a patch {patch_size:?}", architecture.dimensions())));
         }
         let default = |key: &str| self.or(key, "resample_data_or_seg_to_shape".to_owned());
         Ok(Configuration {
@@ -239,7 +249,8 @@ impl Reader<'_> {
         let json = block["arch_kwargs"].as_object().ok_or_else(|| self.bad("arch_kwargs", "missing"))?;
         let inner = Reader { json, place: format!("{}, architecture", self.place) };
         inner.only_stock_layers()?;
-        let depth = if class == NetworkClass::PlainConvUNet { "n_conv_per_stage" } else { "n_blocks_per_stage" };
+        let depth =
+            if class == NetworkClass::PlainConvUNet { "n_conv_per_stage" } else { "n_blocks_per_stage" };
         let stages: usize = inner.get("n_stages")?;
         let norm = json.get("norm_op_kwargs").cloned().unwrap_or_default();
         let nonlin = json.get("nonlin_kwargs").cloned().unwrap_or_default();
@@ -279,7 +290,8 @@ impl Reader<'_> {
 
     /// A layer that Galen would silently replace by another must be refused.
     fn only_stock_layers(&self) -> Result<()> {
-        let stock = [("norm_op", "InstanceNorm"), ("nonlin", "LeakyReLU"), ("conv_op", "Conv"), ("dropout_op", "")];
+        let stock =
+            [("norm_op", "InstanceNorm"), ("nonlin", "LeakyReLU"), ("conv_op", "Conv"), ("dropout_op", "")];
         for (key, family) in stock {
             match self.json.get(key) {
                 None | Some(Value::Null) if key == "dropout_op" => {}
@@ -301,8 +313,7 @@ impl Reader<'_> {
         let encoder_depth: Vec<usize> = self.get("n_conv_per_stage_encoder")?;
         let base: usize = self.get("UNet_base_num_features")?;
         let most: usize = self.get("unet_max_num_features")?;
-        let features =
-            (0..encoder_depth.len()).map(|stage| (base << stage.min(32)).min(most)).collect();
+        let features = (0..encoder_depth.len()).map(|stage| (base << stage.min(32)).min(most)).collect();
         self.checked(Architecture {
             class,
             features,
@@ -326,6 +337,10 @@ impl Reader<'_> {
                 .iter()
                 .all(|&n| n == stages)
             && a.kernels.iter().chain(&a.strides).all(|axes| axes.len() == rank && !axes.contains(&0));
-        if whole { Ok(a) } else { Err(self.bad("architecture", "not the same number of stages or axes everywhere")) }
+        if whole {
+            Ok(a)
+        } else {
+            Err(self.bad("architecture", "not the same number of stages or axes everywhere"))
+        }
     }
 }

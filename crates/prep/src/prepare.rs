@@ -7,7 +7,7 @@ use crate::fingerprint::reader_spacing;
 use crate::normalise::normalise;
 use crate::planner::new_shape;
 use crate::plans::{Configuration, Plans};
-use crate::resample::{self, Method, thick_axis};
+use crate::resample::{Change, Method, TieRule, permuted};
 use galen_core::{Error, Geometry, LabelMap, Result, Volume};
 use serde::{Deserialize, Serialize};
 
@@ -48,52 +48,116 @@ pub fn prepare(
     plans: &Plans,
     configuration: &Configuration,
 ) -> Result<(Prepared, Undo)> {
+    prepare_with(image, labels, plans, configuration, TieRule::default())
+}
+
+/// As [`prepare`], with the rule by which labels meet: [`TieRule::Half`] repeats older nnU-Net releases.
+pub fn prepare_with(
+    image: &Volume,
+    labels: Option<&LabelMap>,
+    plans: &Plans,
+    configuration: &Configuration,
+    rule: TieRule,
+) -> Result<(Prepared, Undo)> {
     check(image, labels, configuration)?;
-    let transpose = plans.transpose_forward;
-    let raw_size = image.geometry.size;
-    let size = transpose.map(|axis| raw_size[axis]);
-    let raw_spacing = reader_spacing(&image.geometry);
-    let spacing = transpose.map(|axis| raw_spacing[axis]);
-    let n: usize = size.iter().product();
-    let mut channels = Vec::with_capacity(n * image.channels);
-    for channel in 0..image.channels {
-        let values = image.channel_f32(channel);
-        if let Some(bad) = values.iter().position(|v| !v.is_finite()) {
-            let at = [bad / (raw_size[1] * raw_size[2]), bad / raw_size[2] % raw_size[1], bad % raw_size[2]];
-            let what = format!("holds {} (channel {channel}, voxel z y x {at:?}): NaN or infinite values", values[bad]);
-            return Err(Error::input("image", what, "replace them before training or prediction"));
-        }
-        channels.extend(transposed(values, raw_size, transpose));
-    }
-    let mask = nonzero_mask(&channels, size);
-    let bbox = bounding_box(&mask, size);
-    let cropped = bbox.map(|[low, high]| high - low);
-    let mut cut_image = Vec::with_capacity(cropped.iter().product::<usize>() * image.channels);
-    channels.chunks_exact(n).for_each(|channel| cut_image.extend(cut(channel, size, bbox)));
-    drop(channels);
-    let cut_labels = outside_marked(labels, raw_size, transpose, size, bbox, &mask);
-    let voxels = cropped.iter().product();
-    normalise(&mut cut_image, voxels, &cut_labels, plans, configuration)?;
+    let cropped = Cropped::of(image, labels, plans.transpose_forward)?;
+    let spacing = cropped.undo.spacing;
     let target = target_spacing(configuration, spacing);
-    let to = new_shape(&spacing, &target, &cropped);
+    let from = cropped.undo.size_after_crop;
+    let to = new_shape(&spacing, &target, &from);
     if to.contains(&0) {
-        let what = format!("{cropped:?} voxels vanish at the spacing of the plan ({target:?} mm)");
+        let what = format!("{from:?} voxels vanish at the spacing of the plan ({target:?} mm)");
         return Err(Error::input("image", what, "check its spacing: galen info"));
     }
-    let (image_out, size, labels_out) =
-        resampled(&cut_image, labels.map(|_| cut_labels.as_slice()), cropped, to, (spacing, target), configuration)?;
-    let undo = Undo {
-        geometry: image.geometry.clone(),
-        transpose,
-        size_before_crop: transpose.map(|axis| raw_size[axis]),
-        bbox,
-        size_after_crop: cropped,
-        spacing,
-    };
-    Ok((Prepared { channels: image.channels, size, image: image_out, labels: labels_out }, undo))
+    let Cropped { mut channels, labels: marked, undo } = cropped;
+    for (channel, values) in channels.iter_mut().enumerate() {
+        normalise(values, channel, &marked, plans, configuration)?;
+    }
+    let change = Change { from, to, current: spacing, new: target };
+    let c = configuration;
+    let of_image = Method::parse(&c.resampling_fn_data, &c.resampling_fn_data_kwargs)?;
+    let of_labels = Method::parse(&c.resampling_fn_seg, &c.resampling_fn_seg_kwargs)?;
+    let size = of_image.size(&change);
+    if labels.is_some() && of_labels.size(&change) != size {
+        let what = "images and label maps are resampled to different sizes";
+        return Err(Error::input(format!("plans {}", plans.plans_name), what, "resample both or none"));
+    }
+    let labels = labels.map(|_| of_labels.labels(&marked, &change, rule));
+    drop(marked);
+    let count = channels.len();
+    let mut image = Vec::with_capacity(count * size.iter().product::<usize>());
+    for values in channels {
+        image.extend(of_image.image(&values, &change));
+    }
+    Ok((Prepared { channels: count, size, image, labels }, undo))
+}
+
+/// A case in the network's axis order, cut to its nonzero box.
+struct Cropped {
+    /// Per channel, `[z, y, x]`.
+    channels: Vec<Vec<f32>>,
+    /// Background outside the nonzero mask is -1; without labels the rest is 0.
+    labels: Vec<i16>,
+    undo: Undo,
+}
+
+impl Cropped {
+    fn of(image: &Volume, labels: Option<&LabelMap>, transpose: [usize; 3]) -> Result<Self> {
+        let raw = image.geometry.size;
+        let size = transpose.map(|axis| raw[axis]);
+        let mut channels = Vec::with_capacity(image.channels);
+        for channel in 0..image.channels {
+            let values = image.channel_f32(channel);
+            refuse_not_finite(&values, channel, raw)?;
+            channels.push(transposed(values, raw, transpose));
+        }
+        let mask = nonzero_mask(&channels, size);
+        let bbox = bounding_box(&mask, size);
+        let mask = cut(mask, size, bbox);
+        let spacing = reader_spacing(&image.geometry);
+        let undo = Undo {
+            geometry: image.geometry.clone(),
+            transpose,
+            size_before_crop: size,
+            bbox,
+            size_after_crop: bbox.map(|[low, high]| high - low),
+            spacing: transpose.map(|axis| spacing[axis]),
+        };
+        let labels = match labels {
+            None => mask.iter().map(|&inside| if inside { 0 } else { -1 }).collect(),
+            Some(labels) => {
+                outside_marked(cut(transposed(labels.values(), raw, transpose), size, bbox), &mask)?
+            }
+        };
+        let channels = channels.into_iter().map(|values| cut(values, size, bbox)).collect();
+        Ok(Self { channels, labels, undo })
+    }
+}
+
+fn refuse_not_finite(values: &[f32], channel: usize, size: [usize; 3]) -> Result<()> {
+    let Some(bad) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
+    let at = [bad / (size[1] * size[2]), bad / size[2] % size[1], bad % size[2]];
+    let what =
+        format!("holds {} (channel {channel}, voxel z y x {at:?}): NaN or infinite values", values[bad]);
+    Err(Error::input("image", what, "replace them before training or prediction"))
+}
+
+/// Background outside the nonzero mask becomes -1.
+fn outside_marked(labels: Vec<u16>, mask: &[bool]) -> Result<Vec<i16>> {
+    if let Some(&large) = labels.iter().find(|&&v| i16::try_from(v).is_err()) {
+        let what = format!("holds the label {large}; nnU-Net's preprocessed labels end at {}", i16::MAX);
+        return Err(Error::input("label map", what, "number the labels consecutively from 0"));
+    }
+    let mark = |(&label, &inside): (&u16, &bool)| if label == 0 && !inside { -1 } else { label as i16 };
+    Ok(labels.iter().zip(mask).map(mark).collect())
 }
 
 fn check(image: &Volume, labels: Option<&LabelMap>, configuration: &Configuration) -> Result<()> {
+    let geometry = &image.geometry;
+    if geometry.size.contains(&0) || geometry.spacing.iter().any(|mm| !(*mm > 0.0 && mm.is_finite())) {
+        let what = format!("has {:?} voxels of {:?} mm", geometry.size, geometry.spacing);
+        return Err(Error::input("image", what, "mend its header"));
+    }
     let channels = configuration.normalization_schemes.len();
     if image.channels != channels {
         let what = format!("has {} channels, the plan was made for {channels}", image.channels);
@@ -121,68 +185,7 @@ fn target_spacing(configuration: &Configuration, spacing: [f64; 3]) -> [f64; 3] 
     }
 }
 
-/// Cropped labels; background outside the nonzero mask becomes -1.
-fn outside_marked(
-    labels: Option<&LabelMap>,
-    raw_size: [usize; 3],
-    transpose: [usize; 3],
-    size: [usize; 3],
-    bbox: [[usize; 2]; 3],
-    mask: &[bool],
-) -> Vec<i16> {
-    let mask = cut(mask, size, bbox);
-    match labels {
-        None => mask.iter().map(|&inside| if inside { 0 } else { -1 }).collect(),
-        Some(labels) => {
-            let values = transposed(labels.values(), raw_size, transpose);
-            let values = cut(&values, size, bbox);
-            let mark = |(&label, &inside): (&u16, &bool)| if label == 0 && !inside { -1 } else { label as i16 };
-            values.iter().zip(&mask).map(mark).collect()
-        }
-    }
-}
-
-fn resampled(
-    image: &[f32],
-    labels: Option<&[i16]>,
-    from: [usize; 3],
-    to: [usize; 3],
-    (current, new): ([f64; 3], [f64; 3]),
-    configuration: &Configuration,
-) -> Result<(Vec<f32>, [usize; 3], Option<Vec<i16>>)> {
-    let c = configuration;
-    let of_image = Method::parse(&c.resampling_fn_data, &c.resampling_fn_data_kwargs, 3)?;
-    let of_labels = Method::parse(&c.resampling_fn_seg, &c.resampling_fn_seg_kwargs, 1)?;
-    let Method::Default { order, separate } = of_image else {
-        return Ok((image.to_vec(), from, labels.map(<[i16]>::to_vec)));
-    };
-    let thick = thick_axis(separate, current, new);
-    let mut out = Vec::with_capacity(image.len() / from.iter().product::<usize>() * to.iter().product::<usize>());
-    for channel in image.chunks_exact(from.iter().product()) {
-        out.extend(resample::image(channel, from, to, order, thick));
-    }
-    let labels = labels.map(|labels| match of_labels {
-        Method::Default { order, separate } => {
-            resample::labels(labels, from, to, order, thick_axis(separate, current, new))
-        }
-        Method::None => labels.to_vec(),
-    });
-    Ok((out, to, labels))
-}
-
-/// `[z, y, x]` with its axes in another order; the usual order costs nothing.
+/// The network's axis order; the usual one costs nothing.
 fn transposed<T: Copy>(values: Vec<T>, size: [usize; 3], order: [usize; 3]) -> Vec<T> {
-    if order == [0, 1, 2] {
-        return values;
-    }
-    let step = [size[1] * size[2], size[2], 1];
-    let [n0, n1, n2] = order.map(|axis| size[axis]);
-    let [s0, s1, s2] = order.map(|axis| step[axis]);
-    let mut out = Vec::with_capacity(values.len());
-    for i in 0..n0 {
-        for j in 0..n1 {
-            out.extend((0..n2).map(|k| values[i * s0 + j * s1 + k * s2]));
-        }
-    }
-    out
+    if order == [0, 1, 2] { values } else { permuted(&values, size, order) }
 }

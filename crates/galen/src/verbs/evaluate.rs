@@ -52,7 +52,11 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     {
         return Err(Error::input(
             arguments.pred.display(),
-            format!("{} of {} references have no prediction, first {first}", missing.len(), missing.len() + pairs.len()),
+            format!(
+                "{} of {} references have no prediction, first {first}",
+                missing.len(),
+                missing.len() + pairs.len()
+            ),
             "predict them, or add --partial to score the others",
         ));
     }
@@ -93,8 +97,11 @@ pub struct Pair {
 
 fn pair(pred: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
     if reference.is_file() && pred.is_file() {
-        let pair =
-            Pair { case: case_name(reference), reference: reference.to_path_buf(), prediction: pred.to_path_buf() };
+        let pair = Pair {
+            case: case_name(reference),
+            reference: reference.to_path_buf(),
+            prediction: pred.to_path_buf(),
+        };
         return Ok((vec![pair], Vec::new()));
     }
     let mut predictions = label_maps(pred)?;
@@ -111,13 +118,18 @@ fn pair(pred: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
 fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
     let entries = std::fs::read_dir(folder).map_err(|error| Error::system(folder.display(), &error))?;
     let files = entries.filter_map(|entry| entry.ok().map(|e| e.path()));
-    Ok(files.filter(|file| file.is_file() && ending(file).is_some()).map(|file| (case_name(&file), file)).collect())
+    Ok(files
+        .filter(|file| file.is_file() && ending(file).is_some())
+        .map(|file| (case_name(&file), file))
+        .collect())
 }
 
 /// Label names: the file the user named, else a dataset.json nearby, else the values that the references hold.
 fn labels_for(arguments: &Arguments, pairs: &[Pair]) -> Result<Labels> {
-    let near = [Some(arguments.pred.as_path()), arguments.reference.parent(), Some(arguments.reference.as_path())];
-    let beside = near.into_iter().flatten().map(|folder| folder.join("dataset.json")).find(|file| file.is_file());
+    let near =
+        [Some(arguments.pred.as_path()), arguments.reference.parent(), Some(arguments.reference.as_path())];
+    let beside =
+        near.into_iter().flatten().map(|folder| folder.join("dataset.json")).find(|file| file.is_file());
     if let Some(file) = arguments.labels.clone().or(beside) {
         return galen_data::read_labels_of(&file);
     }
@@ -125,7 +137,8 @@ fn labels_for(arguments: &Arguments, pairs: &[Pair]) -> Result<Labels> {
         .par_iter()
         .map(|pair| Ok(galen_io::read_label_map(&pair.reference)?.histogram()))
         .collect::<Result<Vec<_>>>()?;
-    let mut values: Vec<u16> = values.into_iter().flatten().map(|(value, _)| value).filter(|&v| v != 0).collect();
+    let mut values: Vec<u16> =
+        values.into_iter().flatten().map(|(value, _)| value).filter(|&v| v != 0).collect();
     values.sort_unstable();
     values.dedup();
     let mut entries = vec![("background".to_owned(), LabelValue::One(0))];
@@ -157,8 +170,13 @@ pub fn evaluate(pairs: &[Pair], labels: &Labels, tolerance_mm: f64, session: &Se
 
 /// Mean and 95 % interval per label, as a table.
 pub fn table(evaluation: &Evaluation) -> String {
-    const COLUMNS: [(&str, &str); 5] =
-        [("dice", "Dice"), ("iou", "IoU"), ("nsd", "NSD"), ("hd95", "HD95, mm"), ("volume_difference", "volume, mm³")];
+    const COLUMNS: [(&str, &str); 5] = [
+        ("dice", "Dice"),
+        ("iou", "IoU"),
+        ("nsd", "NSD"),
+        ("hd95", "HD95, mm"),
+        ("volume_difference", "volume, mm³"),
+    ];
     let mut table = Table::new();
     let mut header = vec!["label".to_owned(), "n".to_owned()];
     header.extend(COLUMNS.iter().map(|(_, name)| (*name).to_owned()));

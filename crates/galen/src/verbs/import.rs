@@ -36,8 +36,9 @@ struct Msd {
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let Layout::Msd(msd) = &arguments.layout;
     let progress = session.progress("import", 0);
-    let imported =
-        galen_data::import_msd(&msd.folder, &msd.out, msd.keep_going, &|done, total| progress.at(done, total))?;
+    let imported = galen_data::import_msd(&msd.folder, &msd.out, msd.keep_going, &|done, total| {
+        progress.at(done, total)
+    })?;
     progress.finish();
     for line in &imported.left_out {
         session.say(format!("left out: {line}"));

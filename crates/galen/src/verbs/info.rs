@@ -50,7 +50,9 @@ fn plain(value: &Value) -> String {
         Value::Array(values) if values.iter().all(|v| !v.is_object()) => {
             values.iter().map(plain).collect::<Vec<_>>().join(" ")
         }
-        Value::Object(map) => map.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect::<Vec<_>>().join(", "),
+        Value::Object(map) => {
+            map.iter().map(|(k, v)| format!("{k} {}", plain(v))).collect::<Vec<_>>().join(", ")
+        }
         other => other.to_string(),
     }
 }

@@ -4,7 +4,7 @@ use crate::scans::{Scan, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result, Volume};
 use galen_infer::{Options, Prediction, Predictor, Probabilities};
-use galen_models::Bundle;
+use galen_models::{Bundle, BundleForm};
 use npyz::WriterBuilder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -42,25 +42,44 @@ pub struct Arguments {
     /// Step of the sliding window as a part of the patch
     #[arg(long, default_value_t = 0.5, value_name = "PART")]
     step: f64,
-    /// Round logits to float16 as nnU-Net does (to reproduce its label maps bit for bit where ties are near)
-    #[arg(long)]
-    half_logits: bool,
+    /// Precision of summed logits: nnU-Net's models were made with float16 sums and agree with it best so
+    #[arg(long, value_enum, default_value_t = LogitSums::Auto, value_name = "SUMS")]
+    logits: LogitSums,
     /// Skip scans whose label map is already there
     #[arg(long = "continue")]
     skip_done: bool,
 }
 
+/// Precision in which tiles, mirrored copies and folds are summed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LogitSums {
+    /// float16 for nnU-Net's model folders, float32 for Galen's
+    Auto,
+    /// float16, rounded where nnU-Net rounds
+    F16,
+    /// float32
+    F32,
+}
+
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     if !(arguments.step > 0.0 && arguments.step <= 1.0) {
-        return Err(Error::input("--step", format!("{} is not in (0, 1]", arguments.step), "0.5 is nnU-Net's"));
+        return Err(Error::input(
+            "--step",
+            format!("{} is not in (0, 1]", arguments.step),
+            "0.5 is nnU-Net's",
+        ));
     }
     let bundle = Bundle::open(&arguments.model)?;
     let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
     let options = Options {
         mirror: !arguments.no_mirroring,
         step: arguments.step,
-        compat_f16: arguments.half_logits,
+        compat_f16: match arguments.logits {
+            LogitSums::Auto => bundle.form == BundleForm::NnUnet,
+            LogitSums::F16 => true,
+            LogitSums::F32 => false,
+        },
     };
     let folds = if arguments.folds.is_empty() { bundle.folds()? } else { arguments.folds.clone() };
     let predictor = Predictor::new(&bundle, &folds, options)?;
@@ -88,12 +107,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     Ok(if failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn one(
-    predictor: &Predictor,
-    scan: &Scan,
-    probabilities: bool,
-    progress: &Progress,
-) -> Result<()> {
+fn one(predictor: &Predictor, scan: &Scan, probabilities: bool, progress: &Progress) -> Result<()> {
     let image = read(scan)?;
     let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
     let prediction =
@@ -131,7 +145,8 @@ fn npz(probabilities: &Probabilities) -> Result<Vec<u8>> {
     let write = || -> std::io::Result<Vec<u8>> {
         let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
         archive.start_file("probabilities.npy", zip::write::SimpleFileOptions::default().large_file(true))?;
-        let mut array = npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
+        let mut array =
+            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
         array.extend(probabilities.values.iter().copied())?;
         array.finish()?;
         Ok(archive.finish()?.into_inner())

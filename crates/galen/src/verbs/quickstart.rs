@@ -93,7 +93,9 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     session.say(evaluate::table(&evaluation));
     let report = out.join("report.html");
     write_report(&report, &evaluation, &dataset, &outcome, &pairs, began)?;
-    session.document(&json!({ "report": report, "model": model, "outcome": outcome, "evaluation": evaluation }))?;
+    session.document(
+        &json!({ "report": report, "model": model, "outcome": outcome, "evaluation": evaluation }),
+    )?;
     session.say(format!("report: {} ({:.0} s in all)", report.display(), began.elapsed().as_secs_f64()));
     Ok(Exit::Done)
 }
@@ -104,7 +106,8 @@ fn make_room(out: &Path, again: bool) -> Result<()> {
     if used && again && out.join(MARK).is_file() {
         std::fs::remove_dir_all(out).map_err(failed)?;
     } else if used {
-        let remedy = "add --again to begin anew (only in a folder of an earlier quickstart), or choose another --out";
+        let remedy =
+            "add --again to begin anew (only in a folder of an earlier quickstart), or choose another --out";
         return Err(Error::input(out.display(), "is not empty", remedy));
     }
     galen_io::replace_file(&out.join(MARK), b"made by galen quickstart\n")
@@ -136,10 +139,12 @@ fn write_report(
     pairs: &[Pair],
     began: Instant,
 ) -> Result<()> {
-    let subtitle = "Synthetic abdomen CT, five unseen test cases, one fold of nnU-Net's 3d_fullres configuration";
+    let subtitle =
+        "Synthetic abdomen CT, five unseen test cases, one fold of nnU-Net's 3d_fullres configuration";
     let mut report = report_data::from_evaluation("Galen quickstart", subtitle, evaluation, &dataset.labels);
     let ranked = report_data::worst(evaluation);
-    let shown = [(ranked.last(), "the best of the test cases"), (ranked.first(), "the worst of the test cases")];
+    let shown =
+        [(ranked.last(), "the best of the test cases"), (ranked.first(), "the worst of the test cases")];
     for (case, note) in shown.into_iter().filter_map(|(case, note)| Some((case?, note))) {
         let Some(pair) = pairs.iter().find(|pair| pair.case == case.id) else { continue };
         let Some(scan) = dataset.test.iter().find(|scan| scan.id == case.id) else { continue };
@@ -175,7 +180,10 @@ fn write_report(
             "galen train data/Dataset001_Mine --fold 0 --budget 20m --out runs/mine",
         ),
         step("Segment new scans", "galen predict scans/ --model runs/mine --out labels/"),
-        step("Bring a Decathlon dataset", "galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus"),
+        step(
+            "Bring a Decathlon dataset",
+            "galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus",
+        ),
     ];
     crate::report::write(file, &report)
 }

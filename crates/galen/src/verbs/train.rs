@@ -138,7 +138,13 @@ fn split(arguments: &Arguments, dataset: &Dataset, workspace: &Workspace) -> Res
 }
 
 /// Segments the fold's validation cases from their scans with the predictor that ships, and scores them.
-pub fn validate(model: &Path, fold: &str, dataset: &Dataset, split: &Split, session: &Session) -> Result<Evaluation> {
+pub fn validate(
+    model: &Path,
+    fold: &str,
+    dataset: &Dataset,
+    split: &Split,
+    session: &Session,
+) -> Result<Evaluation> {
     let bundle = Bundle::open(model)?;
     let predictor = Predictor::new(&bundle, &[fold.to_owned()], PredictOptions::default())?;
     let folder = model.join(format!("fold_{fold}")).join("validation");

@@ -112,8 +112,10 @@ impl House {
         fs::write(folder.join("plans.json"), include_str!("tiny_plans.json")).unwrap();
         let dataset = r#"{"channel_names": {"0": "CT"}, "labels": {"background": 0, "a": 1}, "numTraining": 1, "file_ending": ".nii.gz"}"#;
         fs::write(folder.join("dataset.json"), dataset).unwrap();
-        let mut zip = zip::ZipWriter::new(fs::File::create(folder.join("fold_0/checkpoint_final.pth")).unwrap());
-        let stored = zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+        let mut zip =
+            zip::ZipWriter::new(fs::File::create(folder.join("fold_0/checkpoint_final.pth")).unwrap());
+        let stored =
+            zip::write::SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
         zip.start_file("archive/data.pkl", stored).unwrap();
         std::io::Write::write_all(&mut zip, b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.").unwrap();
         zip.finish().unwrap();
@@ -140,4 +142,41 @@ pub fn files(folder: &Path) -> Vec<String> {
     }
     found.sort();
     found
+}
+
+impl House {
+    /// A raw dataset of six small scans with a bright block (label 1) and a brighter one in it (label 2).
+    pub fn dataset(&self, name: &str) {
+        for case in 0..6usize {
+            let size = [18 + case % 2, 20, 22];
+            let mut image = vec![0i16; size.iter().product()];
+            let mut labels = vec![0u8; image.len()];
+            for (i, (voxel, label)) in image.iter_mut().zip(&mut labels).enumerate() {
+                let at = [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
+                let inside = |low: usize, high: usize| at.iter().all(|&p| (low + case % 3..high + case % 3).contains(&p));
+                *label = u8::from(inside(4, 12)) + u8::from(inside(6, 9));
+                let noise = (i * 7919 + case * 104_729) % 41;
+                *voxel = [0, 100, 200][usize::from(*label)] + noise as i16;
+            }
+            let image_file = self.place(&format!("{name}/imagesTr/case_{case}_0000.nii.gz"));
+            galen_io::write(&image_file, &Volume::new(grid(size), image)).unwrap();
+            let label_file = self.place(&format!("{name}/labelsTr/case_{case}.nii.gz"));
+            galen_io::write_label_map(&label_file, &LabelMap::new(grid(size), labels)).unwrap();
+        }
+        let json = r#"{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "block": 1, "core": 2},
+            "numTraining": 6, "file_ending": ".nii.gz"}"#;
+        fs::write(self.place(&format!("{name}/dataset.json")), json).unwrap();
+    }
+
+    /// Starts the binary here and kills it after some milliseconds, as a power cut would; true when it had not ended.
+    pub fn kill(&self, arguments: &[&str], milliseconds: u64) -> bool {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_galen"));
+        command.args(arguments).current_dir(self.path());
+        let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+        let running = child.try_wait().unwrap().is_none();
+        child.kill().ok();
+        child.wait().unwrap();
+        running
+    }
 }

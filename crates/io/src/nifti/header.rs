@@ -1,6 +1,6 @@
 //! The NIfTI header: fields in either byte order, and the grid that they describe.
 //!
-//! Spacing is pixdim widened from float32, as ITK and nibabel give it; axes come from sform, else qform.
+//! Spacing is pixdim widened from float32, as ITK and nibabel give it; axes come from sform or qform as in ITK 5.4.
 
 use crate::Header;
 use crate::bytes::Type;
@@ -212,34 +212,42 @@ impl Parsed {
         Geometry {
             size: [z, y, x],
             spacing,
-            origin: [-origin[0], -origin[1], origin[2]],
+            origin: [-origin[0] * unit, -origin[1] * unit, origin[2] * unit],
             direction: [2, 1, 0].map(|axis: usize| [-axes[axis][0], -axes[axis][1], axes[axis][2]]),
             flat: self.dim[0] <= 2,
         }
     }
 
-    /// Unit vectors of x, y, z and the origin, in RAS.
+    /// Unit vectors of x, y, z and the origin, in RAS; ITK's choice where sform and qform differ: sform when it
+    /// is a scanner's (code 1) or alone, and has no shear; else qform. With neither, axes run along L, P, S.
     fn orientation(&self) -> ([[f64; 3]; 3], [f64; 3]) {
-        let usable = |axes: &[[f64; 3]; 3], origin: &[f64; 3]| {
-            axes.as_flattened().iter().chain(origin).all(|v| v.is_finite())
+        let usable = |(axes, origin): &([[f64; 3]; 3], [f64; 3])| {
+            axes.iter().flatten().chain(origin).all(|v| v.is_finite())
         };
-        if self.sform > 0 {
-            // A zero column divides to NaN, which is not usable.
-            let axes = [0, 1, 2].map(|axis| {
-                let column = [0, 1, 2].map(|row| self.rows[row][axis]);
-                let length = column.iter().map(|v| v * v).sum::<f64>().sqrt();
-                column.map(|v| v / length)
-            });
-            let origin = [0, 1, 2].map(|row| self.rows[row][3]);
-            if usable(&axes, &origin) {
-                return (axes, origin);
+        let sform = Some(self.affine()).filter(|_| self.sform > 0).filter(usable);
+        let qform = Some(self.rotation()).filter(|_| self.qform > 0).filter(usable);
+        match (sform, qform) {
+            (Some(sform), Some(qform)) => {
+                if self.sform == 1 && !sheared(&sform.0) {
+                    sform
+                } else {
+                    qform
+                }
             }
+            (Some(sform), None) => sform,
+            (None, Some(qform)) => qform,
+            (None, None) => ([[-1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, 1.0]], [0.0; 3]),
         }
-        let (axes, origin) = self.rotation();
-        if self.qform > 0 && usable(&axes, &origin) {
-            return (axes, origin);
-        }
-        ([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], [0.0; 3])
+    }
+
+    /// Axes and origin of the matrix; a zero column divides to NaN.
+    fn affine(&self) -> ([[f64; 3]; 3], [f64; 3]) {
+        let axes = [0, 1, 2].map(|axis| {
+            let column = [0, 1, 2].map(|row| self.rows[row][axis]);
+            let length = column.iter().map(|v| v * v).sum::<f64>().sqrt();
+            column.map(|v| v / length)
+        });
+        (axes, [0, 1, 2].map(|row| self.rows[row][3]))
     }
 
     /// Axes and origin of the quaternion.
@@ -281,4 +289,10 @@ impl Parsed {
             (self.slope, self.intercept)
         }
     }
+}
+
+/// Do axes meet at other than right angles, by more than rounding?
+fn sheared(axes: &[[f64; 3]; 3]) -> bool {
+    let cosine = |i: usize, j: usize| axes[i].iter().zip(axes[j]).map(|(a, b)| a * b).sum::<f64>().abs();
+    cosine(0, 1).max(cosine(0, 2)).max(cosine(1, 2)) > 1e-4
 }

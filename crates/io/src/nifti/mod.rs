@@ -7,7 +7,7 @@ mod write;
 
 use crate::bytes::{count, planar, truncated};
 use crate::stored::{Packing, Skip, Stored};
-use crate::{Format, Header, gzip};
+use crate::{Format, gzip};
 use galen_core::{Error, Result, Volume};
 use header::Parsed;
 use std::fs::File;
@@ -29,7 +29,8 @@ fn open(path: &Path) -> Result<(Parsed, bool)> {
     let failed = |error: std::io::Error| Error::system(path.display(), &error);
     let mut file = BufReader::with_capacity(8192, File::open(path).map_err(failed)?);
     let compressed = file.fill_buf().map_err(failed)?.starts_with(&gzip::MAGIC);
-    let start = if compressed { gzip::prefix(file, 544) } else { crate::first_bytes(file, 544).map_err(failed)? };
+    let start =
+        if compressed { gzip::prefix(file, 544) } else { crate::first_bytes(file, 544).map_err(failed)? };
     let need = if matches!(Parsed::kind(&start), Some((2, ..))) { 540 } else { 348 };
     match Parsed::new(&start) {
         Some(parsed) => Ok((parsed.check(path)?, compressed)),

@@ -40,7 +40,8 @@ fn header(volume: &Volume) -> Vec<u8> {
     put(70, &code(kind).to_ne_bytes());
     put(72, &(8 * kind.size() as i16).to_ne_bytes());
     // RAS axes of x, y, z.
-    let axes = [2, 1, 0].map(|axis: usize| [-g.direction[axis][0], -g.direction[axis][1], g.direction[axis][2]]);
+    let axes =
+        [2, 1, 0].map(|axis: usize| [-g.direction[axis][0], -g.direction[axis][1], g.direction[axis][2]]);
     let origin = [-g.origin[0], -g.origin[1], g.origin[2]];
     let spacing = [g.spacing[2], g.spacing[1], g.spacing[0]];
     let (quaternion, handed) = quaternion(&axes);

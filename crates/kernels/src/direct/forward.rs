@@ -8,7 +8,8 @@ use crate::cpu::{Cpu, Kernel, Task};
 use crate::lanes::Lanes;
 use crate::product::{add_products, even_runs, group_width, with_count};
 use crate::scratch::{Recycled, Shared, with_scratch};
-use crate::tensor_blocks::{Reader, WriteBlock, Writer};
+use crate::tensor_blocks::{Reader, WriteBlock, Writer, check};
+use crate::weight_view::WeightView;
 use crate::{Grid, LANES};
 use rayon::prelude::*;
 use std::ops::Range;
@@ -64,7 +65,24 @@ pub(crate) struct Direct<'a> {
     pub bias: Option<Vec<f32>>,
 }
 
-impl Direct<'_> {
+impl<'a> Direct<'a> {
+    /// A convolution that reads the first grid and writes the second.
+    pub(crate) fn new(
+        cpu: Cpu,
+        pattern: Pattern,
+        view: &WeightView,
+        [read, written]: [Grid; 2],
+        reader: Reader<'a>,
+        writer: Writer<'a>,
+        weights: &'a [f32],
+        bias: Option<Vec<f32>>,
+    ) -> Self {
+        let channels = Channels::of(&view.rows);
+        let rows: usize = pattern.phases.iter().map(|phase| channels.weight_rows(phase)).sum();
+        check("packed weights", weights.len(), rows * view.columns.len());
+        Self { cpu, pattern, channels, read, written, reader, writer, weights, bias }
+    }
+
     /// Runs it; `moments` gets sum and sum of squares per sample and lane.
     pub(crate) fn run(&self, moments: Option<&mut [f64]>) {
         let places = self.pattern.places(self.written.size);
@@ -96,18 +114,19 @@ impl Direct<'_> {
     /// Places along z and y per task: as many as keep the packed halo in the cache.
     fn boxes(&self, places: [usize; 3]) -> [usize; 2] {
         let fits = |z: usize, y: usize| Halo::new(&self.pattern, self.channels.clone(), [z, y, places[2]]).len() <= HALO_VALUES;
-        let mut y = places[1].max(1);
+        let groups = self.writer.count().div_ceil(self.cpu.columns());
+        if self.written.n * groups >= TASKS / 4 && fits(places[0], places[1]) {
+            return [places[0].max(1), places[1].max(1)];
+        }
+        let (mut z, mut y) = (1, places[1].max(1));
         while y > 1 && !fits(1, y) {
             y = y.div_ceil(2);
         }
-        let mut z = 1;
-        while z < places[0] && fits(z + 1, y) && self.written.n * places[0].div_ceil(z + 1) >= TASKS.min(places[0]) {
+        let boxes = |z: usize| self.written.n * places[0].div_ceil(z) * places[1].div_ceil(y);
+        while z < places[0] && fits(z + 1, y) && boxes(z + 1) >= TASKS {
             z += 1;
         }
-        if fits(places[0], y) && z * 2 > places[0] {
-            z = places[0].max(1);
-        }
-        [z, places[1].max(1).div_ceil(places[1].max(1).div_ceil(y))]
+        [z, y]
     }
 }
 
@@ -139,6 +158,7 @@ impl Task for BoxTask<'_> {
                     before += rows;
                 }
             }
+            V::fence();
         });
     }
 }
@@ -227,18 +247,18 @@ impl<'a> PlaceBlock<'a> {
         let block = Self { places, ..*self };
         with_count!(places.len(), N => {
             match (columns, self.run == LANES) {
-                (1, true) => V::call(&Sized::<N, 1, LANES>(block)),
-                (2, true) => V::call(&Sized::<N, 2, LANES>(block)),
-                (1, false) => V::call(&Sized::<N, 1, 0>(block)),
-                _ => V::call(&Sized::<N, 2, 0>(block)),
+                (1, true) => V::call(&Fixed::<N, 1, LANES>(block)),
+                (2, true) => V::call(&Fixed::<N, 2, LANES>(block)),
+                (1, false) => V::call(&Fixed::<N, 1, 0>(block)),
+                _ => V::call(&Fixed::<N, 2, 0>(block)),
             }
         });
     }
 }
 
-struct Sized<'a, const N: usize, const C: usize, const RUN: usize>(PlaceBlock<'a>);
+struct Fixed<'a, const N: usize, const C: usize, const RUN: usize>(PlaceBlock<'a>);
 
-impl<const N: usize, const C: usize, const RUN: usize> Kernel for Sized<'_, N, C, RUN> {
+impl<const N: usize, const C: usize, const RUN: usize> Kernel for Fixed<'_, N, C, RUN> {
     #[inline(always)]
     fn run<V: Lanes>(&self) {
         let block = &self.0;

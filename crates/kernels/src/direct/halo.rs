@@ -7,6 +7,7 @@ use crate::LANES;
 use crate::cpu::Kernel;
 use crate::lanes::Lanes;
 use crate::tensor_blocks::{ReadBlock, Reader};
+use crate::weight_view::WeightView;
 use std::ops::Range;
 
 /// Real channels up to which they are packed one by one instead of in blocks.
@@ -58,6 +59,14 @@ impl Channels {
             Self::Blocks(blocks) => blocks * phase.taps[2].len(),
             Self::Few(_) => usize::from(!phase.taps[2].is_empty()),
         }
+    }
+}
+
+/// Channels that a direct convolution multiplies per tap.
+pub(crate) fn packed_rows(view: &WeightView) -> usize {
+    match Channels::of(&view.rows) {
+        Channels::Blocks(blocks) => blocks * LANES,
+        Channels::Few(real) => real.len(),
     }
 }
 

@@ -7,17 +7,23 @@ use super::pattern::{Pattern, Phase};
 use crate::cpu::{Cpu, Task};
 use crate::lanes::Lanes;
 use crate::product::{Walk, add_outer_rows, group_width};
-use crate::scratch::{Recycled, Shared};
+use crate::scratch::{Recycled, Shared, with_scratch};
 use crate::tensor_blocks::Reader;
 use crate::weight_view::WeightView;
 use crate::{Grid, LANES};
 use rayon::prelude::*;
 use std::ops::Range;
 
-/// Values packed at once.
-const CHUNK_VALUES: usize = 512 << 10;
+/// Values packed at once by a part, and when all threads share its steps.
+const SMALL_CHUNK: usize = 96 << 10;
+const LARGE_CHUNK: usize = 1 << 20;
+/// Parts with sums of their own at most, and values of all their sums at most.
+const PARTS: usize = 16;
+const PART_VALUES: usize = 8 << 20;
 /// Values of one block of rows, which several taps read from the first-level cache.
 const ROW_VALUES: usize = 4 << 10;
+/// Shares of the steps when all threads work on one slab.
+const SHARES: usize = 48;
 /// Halo rows per packing task.
 const PACK_ROWS: usize = 8;
 
@@ -37,54 +43,70 @@ impl DirectWeightGradient<'_> {
     pub(crate) fn run(&self, dw: &mut [f32]) {
         let channels = Channels::of(&self.view.rows);
         let phase = &self.pattern.phases[0];
-        let rows = channels.weight_rows(phase);
-        let mut sums = Recycled::new(rows * self.view.columns.len());
-        sums.fill(0.0);
+        let len = channels.weight_rows(phase) * self.view.columns.len();
         let [z, y, x] = self.output.size;
-        let fits = |planes: &usize| Halo::new(&self.pattern, channels.clone(), [*planes, y, x]).len() <= CHUNK_VALUES;
-        let planes = (1..=z).take_while(fits).last().unwrap_or(1);
-        let planes = z.div_ceil(z.div_ceil(planes).max(1)).max(1);
-        let mut packed = Recycled::new(Halo::new(&self.pattern, channels.clone(), [planes, y, x]).len());
-        for n in 0..self.output.n {
-            for first in (0..z).step_by(planes) {
-                self.chunk(n, first..(first + planes).min(z), &channels, &mut packed, Shared::new(&mut sums));
+        let fits = |planes: usize, values: usize| Halo::new(&self.pattern, channels.clone(), [planes, y, x]).len() <= values;
+        let planes = |values: usize| (1..=z).take_while(|&planes| fits(planes, values)).last().unwrap_or(1);
+        let slabs = self.output.n * z.div_ceil(planes(SMALL_CHUNK));
+        let parts = (PART_VALUES / len.max(1)).min(slabs).min(PARTS);
+        let shared = parts < 4;
+        let planes = planes(if shared { LARGE_CHUNK } else { SMALL_CHUNK });
+        let slabs = slabs_of(self.output.n, z, planes);
+        let parts = if shared { 1 } else { parts };
+        let mut sums = Recycled::new(len * parts);
+        sums.fill(0.0);
+        let halo = |z: &Range<usize>| Halo::new(&self.pattern, channels.clone(), [z.len(), y, x]);
+        if shared {
+            let mut packed = Recycled::new(halo(&(0..planes)).len());
+            for (n, z) in slabs {
+                self.slab(n, &z, &halo(&z), &mut packed, Shared::new(&mut sums), true);
             }
+        } else {
+            sums.par_chunks_mut(len).enumerate().for_each(|(p, sums)| {
+                with_scratch(halo(&(0..planes)).len(), |packed| {
+                    for (n, z) in &slabs[p * slabs.len() / parts..(p + 1) * slabs.len() / parts] {
+                        self.slab(*n, z, &halo(z), packed, Shared::new(sums), false);
+                    }
+                });
+            });
+        }
+        for part in 1..parts {
+            let (first, rest) = sums.split_at_mut(part * len);
+            first[..len].par_chunks_mut(LANES * 256).zip(rest[..len].par_chunks(LANES * 256)).for_each(|(to, from)| {
+                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+            });
         }
         self.unpack(&channels, phase, &sums, dw);
     }
 
-    fn chunk(&self, n: usize, z: Range<usize>, channels: &Channels, packed: &mut [f32], sums: Shared) {
-        let halo = Halo::new(&self.pattern, channels.clone(), [z.len(), self.output.size[1], self.output.size[2]]);
-        let tasks = packed[..halo.len()].par_chunks_mut(halo.row_len() * PACK_ROWS);
-        tasks.enumerate().for_each(|(i, out)| {
+    /// Packs some planes and adds their products; `shared` spreads both over all threads.
+    fn slab(&self, n: usize, z: &Range<usize>, halo: &Halo, packed: &mut [f32], sums: Shared, shared: bool) {
+        let packed = &mut packed[..halo.len()];
+        let pack = |(i, out): (usize, &mut [f32])| {
             let rows = i * PACK_ROWS..i * PACK_ROWS + out.len() / halo.row_len();
-            self.cpu.run(&PackTask { all: self, halo: &halo, n, first: [z.start, 0, 0], rows, out: Shared::new(out) });
-        });
-        let phase = &self.pattern.phases[0];
-        let blocks = match channels {
-            Channels::Blocks(blocks) => *blocks,
-            Channels::Few(_) => 1,
+            self.cpu.run(&PackTask { all: self, halo, n, first: [z.start, 0, 0], rows, out: Shared::new(out) });
         };
-        let groups = self.view.column_blocks().div_ceil(self.cpu.columns());
+        if shared {
+            packed.par_chunks_mut(halo.row_len() * PACK_ROWS).enumerate().for_each(pack);
+        } else {
+            packed.chunks_mut(halo.row_len() * PACK_ROWS).enumerate().for_each(pack);
+        }
+        let (phase, groups) = (&self.pattern.phases[0], self.view.column_blocks().div_ceil(self.cpu.columns()));
         let steps = halo.steps(phase);
-        let tap_rows = phase.taps[0].len() * phase.taps[1].len();
-        (0..groups * tap_rows * blocks).into_par_iter().for_each(|t| {
-            let (group, row) = (t / (tap_rows * blocks), t % (tap_rows * blocks));
-            let per_task = channels.steps_per_row(phase) / blocks;
-            self.cpu.run(&TapTask {
-                all: self,
-                halo: &halo,
-                packed,
-                n,
-                z: z.clone(),
-                tap_z: row / blocks / phase.taps[1].len(),
-                steps: &steps[row * per_task..(row + 1) * per_task],
-                run: channels.run(phase),
-                group,
-                to: sums.at(group * self.cpu.columns() * LANES * channels.weight_rows(phase)
-                    + row * per_task * channels.run(phase) * group_width(self.view.column_blocks(), self.cpu.columns(), group) * LANES),
+        let per_z = steps.len() / phase.taps[0].len();
+        let task = |group: usize, some: Range<usize>| {
+            self.cpu.run(&TapTask { all: self, halo, packed, n, z, per_z, all_steps: &steps, steps: some, group, sums });
+        };
+        if shared {
+            let share = steps.len().div_ceil(SHARES).max(1);
+            let shares = steps.len().div_ceil(share);
+            (0..groups * shares).into_par_iter().for_each(|t| {
+                let first = t % shares * share;
+                task(t / shares, first..(first + share).min(steps.len()));
             });
-        });
+        } else {
+            (0..groups).for_each(|group| task(group, 0..steps.len()));
+        }
     }
 
     /// From `[group][tap rows, channels][columns]` to the layout of the weights.
@@ -131,44 +153,49 @@ impl Task for PackTask<'_> {
     }
 }
 
-/// Taps that share z, y and a block of channels, for one group of output channels.
+/// Some steps for one group of output channels.
 struct TapTask<'a> {
     all: &'a DirectWeightGradient<'a>,
     halo: &'a Halo,
     packed: &'a [f32],
     n: usize,
-    z: Range<usize>,
-    tap_z: usize,
-    steps: &'a [usize],
-    run: usize,
+    z: &'a Range<usize>,
+    /// Steps per tap along z.
+    per_z: usize,
+    all_steps: &'a [usize],
+    steps: Range<usize>,
     group: usize,
-    to: *mut f32,
+    sums: Shared,
 }
 
 impl Task for TapTask<'_> {
     fn run<V: Lanes>(&self) {
-        let all = self.all;
+        let (all, phase) = (self.all, &self.all.pattern.phases[0]);
         let [_, ny, nx] = all.output.size;
         let columns = group_width(all.view.column_blocks(), V::COLUMNS, self.group);
-        let width = all.view.columns.len();
+        let (width, run) = (all.view.columns.len(), self.halo.channels.run(phase));
+        let first = self.group * V::COLUMNS * LANES * self.halo.channels.weight_rows(phase);
         let pixel = self.halo.place([0, 0, 1]);
         let rows = (ROW_VALUES / (nx * (pixel + columns * LANES)).max(1)).clamp(1, ny);
-        let delta = all.pattern.phases[0].taps[0][self.tap_z].delta;
         for z in self.z.clone() {
-            let read = (z * all.pattern.read_step[0]) as isize + delta;
-            if !(0..all.read.size[0] as isize).contains(&read) {
-                continue;
-            }
+            let taps = phase.inside_z((z * all.pattern.read_step[0]) as isize, all.read.size[0]);
+            let steps = self.steps.start.max(taps.start * self.per_z)..self.steps.end.min(taps.end * self.per_z);
             for y in (0..ny).step_by(rows) {
                 let walk = Walk { rows: rows.min(ny - y), count: nx, row: [self.halo.place([0, 1, 0]), nx * width], step: [pixel, width], column: LANES };
                 let from = self.halo.place([z - self.z.start, y, 0]);
                 let voxel = (self.n * all.output.size[0] + z) * ny * nx + y * nx;
                 let grad = &all.grad[voxel * width + self.group * V::COLUMNS * LANES..];
-                for (i, step) in self.steps.iter().enumerate() {
-                    let to = self.to.wrapping_add(i * self.run * columns * LANES);
-                    add_outer_rows::<V>(self.packed[from + step..].as_ptr(), self.run, grad.as_ptr(), columns, walk, to);
+                for step in steps.clone() {
+                    let to = self.sums.at(first + step * run * columns * LANES);
+                    add_outer_rows::<V>(self.packed[from + self.all_steps[step]..].as_ptr(), run, grad.as_ptr(), columns, walk, to);
                 }
             }
         }
     }
+}
+
+/// Samples and ranges of planes, in order.
+fn slabs_of(n: usize, z: usize, planes: usize) -> Vec<(usize, Range<usize>)> {
+    let slabs = z.div_ceil(planes);
+    (0..n).flat_map(|n| (0..slabs).map(move |s| (n, s * z / slabs..(s + 1) * z / slabs))).collect()
 }

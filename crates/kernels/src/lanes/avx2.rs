@@ -41,6 +41,12 @@ impl Lanes for Avx2 {
     }
 
     #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: a prefetch reads nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: features as in `call`.
         let value = unsafe { _mm256_set1_ps(value) };

@@ -38,6 +38,24 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn stream(self, to: *mut f32) {
+        // SAFETY: feature as in `call`; the caller vouches for memory and alignment.
+        unsafe { _mm512_stream_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    fn fence() {
+        // SAFETY: every x86-64 processor has it.
+        unsafe { _mm_sfence() };
+    }
+
+    #[inline(always)]
+    fn prefetch(at: *const f32) {
+        // SAFETY: a prefetch reads nothing that a program can see.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
     fn splat(value: f32) -> Self {
         // SAFETY: feature as in `call`.
         Self(unsafe { _mm512_set1_ps(value) })

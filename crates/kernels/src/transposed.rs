@@ -1,0 +1,130 @@
+//! Transposed convolution whose kernel is its stride: the convolution that it is the transpose of, run the other way.
+
+use crate::choice::Algorithm;
+use crate::conv::{bias_gradient, padded_bias};
+use crate::cpu::Cpu;
+use crate::direct::{self, Direct, DirectWeightGradient, Pattern};
+use crate::scratch::Recycled;
+use crate::tensor_blocks::{Reader, Writer, check};
+use crate::weight_view::WeightView;
+use crate::{Grid, LANES, Packed, Sink, Source, padded};
+use rayon::prelude::*;
+
+/// A transposed convolution whose kernel is its stride; weights `[ci, co, kz, ky, kx]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TransposedConv {
+    /// Stride and kernel, `(z, y, x)`.
+    pub stride: [usize; 3],
+    /// Input channels.
+    pub inputs: usize,
+    /// Output channels.
+    pub outputs: usize,
+}
+
+impl TransposedConv {
+    /// Grid of the output.
+    pub fn output(&self, input: Grid) -> Grid {
+        Grid { n: input.n, size: [0, 1, 2].map(|a| input.size[a] * self.stride[a]) }
+    }
+
+    fn taps(&self) -> usize {
+        self.stride.iter().product()
+    }
+
+    // The weights are those of a strided convolution from our outputs to our inputs.
+
+    fn forward_view(&self) -> WeightView {
+        WeightView::backward(&[self.outputs], self.inputs, self.taps())
+    }
+
+    fn backward_view(&self) -> WeightView {
+        WeightView::forward(&[self.outputs], self.inputs, self.taps())
+    }
+
+    fn forward_pattern(&self) -> Pattern {
+        Pattern::backward(self.stride, self.stride, [0; 3])
+    }
+
+    fn backward_pattern(&self) -> Pattern {
+        Pattern::forward(self.stride, self.stride, [0; 3])
+    }
+
+    /// Weights for [`TransposedConv::forward`] on an input of this grid.
+    pub fn pack(&self, weights: &[f32], _input: Grid) -> Packed {
+        self.pack_with(Cpu::detected(), weights)
+    }
+
+    pub(crate) fn pack_with(&self, cpu: Cpu, weights: &[f32]) -> Packed {
+        let view = self.forward_view();
+        view.check(weights.len(), self.taps());
+        let values = direct::pack(&self.forward_pattern(), &view, cpu.columns(), weights);
+        Packed { cpu, algorithm: Algorithm::Direct, values }
+    }
+
+    /// Output.
+    pub fn forward(&self, input: Grid, source: &Source, packed: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
+        check("channels of the source", source.channels, self.inputs);
+        let output = self.output(input);
+        let (reader, writer) = (Reader::new(input, &[*source]), Writer::whole(output, out, self.outputs));
+        let (bias, view) = (bias.map(|bias| padded_bias(bias, self.outputs)), self.forward_view());
+        let weights = &packed.values;
+        Direct::new(packed.cpu, self.forward_pattern(), &view, [input, output], reader, writer, weights, bias).run(None);
+    }
+
+    /// Weights for [`TransposedConv::input_gradient`] on an input of this grid.
+    pub fn pack_gradient(&self, weights: &[f32], _input: Grid) -> Packed {
+        self.pack_gradient_with(Cpu::detected(), weights)
+    }
+
+    pub(crate) fn pack_gradient_with(&self, cpu: Cpu, weights: &[f32]) -> Packed {
+        let view = self.backward_view();
+        view.check(weights.len(), self.taps());
+        let values = direct::pack(&self.backward_pattern(), &view, cpu.columns(), weights);
+        Packed { cpu, algorithm: Algorithm::Direct, values }
+    }
+
+    /// Gradient with respect to the activated source.
+    pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sink: Sink) {
+        let (output, mut sinks) = (self.output(input), [Some(sink)]);
+        let source = Source { values: grad_out, channels: self.outputs, pending: None };
+        let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
+        let (view, weights) = (self.backward_view(), &packed.values);
+        Direct::new(packed.cpu, self.backward_pattern(), &view, [output, input], reader, writer, weights, None).run(None);
+    }
+
+    /// Gradients with respect to weights and bias; both are overwritten.
+    pub fn weight_gradient(&self, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+        self.weight_gradient_with(Cpu::detected(), input, source, grad_out, dw);
+        if let Some(db) = db {
+            bias_gradient(grad_out, self.outputs, db);
+        }
+    }
+
+    pub(crate) fn weight_gradient_with(&self, cpu: Cpu, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32]) {
+        check("channels of the source", source.channels, self.inputs);
+        let (view, output) = (self.backward_view(), self.output(input));
+        view.check(dw.len(), self.taps());
+        let read = Source { values: grad_out, channels: self.outputs, pending: None };
+        let reader = Reader::new(output, &[read]);
+        let activated = source.pending.map(|_| activated(input, source));
+        let grad = activated.as_deref().unwrap_or(source.values);
+        check("source", grad.len(), input.n * input.voxels() * padded(self.inputs));
+        let pattern = self.backward_pattern();
+        DirectWeightGradient { cpu, pattern, view, read: output, output: input, reader, grad }.run(dw);
+    }
+}
+
+/// The source with its norm and activation applied.
+fn activated(grid: Grid, source: &Source) -> Recycled {
+    let (reader, width) = (Reader::new(grid, &[*source]), padded(source.channels));
+    let mut out = Recycled::new(source.values.len());
+    out.par_chunks_mut(width).enumerate().for_each(|(voxel, out)| {
+        for (b, out) in out.chunks_mut(LANES).enumerate() {
+            let block = reader.block(voxel / grid.voxels(), b);
+            for lane in 0..LANES {
+                out[lane] = block.scalar(voxel % grid.voxels(), lane);
+            }
+        }
+    });
+    out
+}

@@ -1,0 +1,23 @@
+//! Convolution with stride 1 in fewer multiplications: nested minimal filtering on two or three axes.
+//!
+//! Source: S. Winograd, "Arithmetic Complexity of Computations", 1980; A. Lavin and S. Gray, "Fast Algorithms for
+//! Convolutional Neural Networks", CVPR 2016. Differs: three axes with their own tile sizes, and interpolation
+//! points 0, ±3/4, ±3/2, ∞ for tiles of four, whose constants are exact in f32 and whose error is several times
+//! smaller than that of 0, ±1, ±2, ∞.
+//!
+//! A tile of `m` outputs per axis becomes `m + 2` frequencies. Per block of tiles the domain is laid out
+//! `[g][channel block][tile][fx][16]` with `g = (fz, fy)`: a tile then touches few, long runs of memory.
+
+mod forward;
+mod gradient_tile;
+mod input_tile;
+mod output_tile;
+mod tiling;
+mod transform;
+mod weight_gradient;
+mod weights;
+
+pub(crate) use forward::Winograd;
+pub(crate) use tiling::{Tile, Tiling};
+pub(crate) use weight_gradient::WinogradWeightGradient;
+pub(crate) use weights::pack;

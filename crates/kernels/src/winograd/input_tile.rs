@@ -1,0 +1,130 @@
+//! Reads one tile with its halo and takes it to the frequency domain.
+
+#![allow(unsafe_code, reason = "tiles are read and transformed through pointers")]
+
+use super::tiling::Tile;
+use super::transform::{TileRoom, data, gather, scatter};
+use crate::LANES;
+use crate::cpu::Kernel;
+use crate::lanes::Lanes;
+use crate::tensor_blocks::ReadBlock;
+
+/// Sixteen channels of one tile, activated on reading, zero outside the volume.
+pub(super) struct InputTile<'a> {
+    pub block: &'a ReadBlock<'a>,
+    pub size: [usize; 3],
+    /// First voxel of the halo.
+    pub origin: [isize; 3],
+    pub tile: Tile,
+    pub out: *mut f32,
+    /// From one `g` to the next in `out`.
+    pub plane: usize,
+}
+
+impl Kernel for InputTile<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        let mut room = TileRoom::new();
+        let room = room.start();
+        // SAFETY: the room holds the largest tile; `out` has `g` runs of `fx` vectors which this task owns; voxels
+        // are read only where they are inside the volume.
+        unsafe {
+            match self.tile.frequencies()[2] {
+                4 => self.rows::<V, 4>(room),
+                _ => self.rows::<V, 6>(room),
+            }
+            match self.tile.frequencies()[1] {
+                4 => self.along_y::<V, 4>(room),
+                6 => self.along_y::<V, 6>(room),
+                _ => {}
+            }
+            match self.tile.frequencies()[0] {
+                4 => self.along_z::<V, 4>(room),
+                6 => self.along_z::<V, 6>(room),
+                _ => self.along_z::<V, 1>(room),
+            }
+        }
+    }
+}
+
+impl InputTile<'_> {
+    /// # Safety
+    /// As in `run`.
+    #[inline(always)]
+    unsafe fn rows<V: Lanes, const A: usize>(&self, room: *mut f32) {
+        let [az, ay, _] = self.tile.frequencies();
+        let affine = self.block.affine::<V>();
+        let whole = self.origin[2] >= 0 && self.origin[2] + A as isize <= self.size[2] as isize;
+        for z in 0..az {
+            let at_z = self.origin[0] + z as isize;
+            for y in 0..ay {
+                let at_y = self.origin[1] + y as isize;
+                let to = room.wrapping_add((z * ay + y) * A * LANES);
+                let mut row = [V::zero(); A];
+                if at_z >= 0 && at_z < self.size[0] as isize && at_y >= 0 && at_y < self.size[1] as isize {
+                    let voxel = (at_z * self.size[1] as isize + at_y) * self.size[2] as isize + self.origin[2];
+                    if whole {
+                        // SAFETY: all `A` voxels are in the volume.
+                        row = unsafe { gather::<V, A>(self.block.at(voxel), self.block.width) };
+                        // What the next tile along x reads anew.
+                        for x in A..2 * A - 2 {
+                            V::prefetch(self.block.at(voxel + x as isize));
+                        }
+                        if let Some(affine) = affine {
+                            for x in 0..A {
+                                row[x] = affine.apply(row[x]);
+                            }
+                        }
+                    } else {
+                        for x in 0..A {
+                            let at_x = self.origin[2] + x as isize;
+                            if at_x >= 0 && at_x < self.size[2] as isize {
+                                // SAFETY: this voxel is in the volume.
+                                let value = unsafe { V::load(self.block.at(voxel + x as isize)) };
+                                row[x] = match affine {
+                                    Some(affine) => affine.apply(value),
+                                    None => value,
+                                };
+                            }
+                        }
+                    }
+                    row = data::<V, A>(row);
+                }
+                // SAFETY: inside the room.
+                unsafe { scatter::<V, A>(row, to, LANES) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// As in `run`.
+    #[inline(always)]
+    unsafe fn along_y<V: Lanes, const A: usize>(&self, room: *mut f32) {
+        let [az, _, ax] = self.tile.frequencies();
+        for z in 0..az {
+            for x in 0..ax {
+                let at = room.wrapping_add((z * A * ax + x) * LANES);
+                // SAFETY: inside the room.
+                unsafe { scatter::<V, A>(data::<V, A>(gather::<V, A>(at, ax * LANES)), at, ax * LANES) };
+            }
+        }
+    }
+
+    /// # Safety
+    /// As in `run`.
+    #[inline(always)]
+    unsafe fn along_z<V: Lanes, const A: usize>(&self, room: *mut f32) {
+        let [_, ay, ax] = self.tile.frequencies();
+        for y in 0..ay {
+            for x in 0..ax {
+                let at = room.wrapping_add((y * ax + x) * LANES);
+                let to = self.out.wrapping_add(y * self.plane + x * LANES);
+                // SAFETY: inside the room and inside this tile's runs of `out`.
+                unsafe {
+                    let line = data::<V, A>(gather::<V, A>(at, ay * ax * LANES));
+                    scatter::<V, A>(line, to, ay * self.plane);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Logits on a new grid, a slab of planes at a time: no volume of all classes exists at full resolution.
+//!
+//! Every value is that of [`Method::image`] on the whole class, to the bit: a linear interpolation in double
+//! precision leaves the range of its inputs by less than storing in single precision rounds away, so the clipping of
+//! the whole-volume function needs no counterpart here.
+
+use super::half::{from_bits, round_to_half};
+use super::method::{Change, Method};
+use super::resize::{Axis, Plane};
+use super::torch::Grid;
+use galen_core::{Error, Result};
+use std::ops::Range;
+
+/// Logits `[k, z, y, x]`.
+#[derive(Clone, Copy)]
+pub enum LogitValues<'a> {
+    /// Single precision.
+    Single(&'a [f32]),
+    /// Bits of float16.
+    Half(&'a [u16]),
+}
+
+impl LogitValues<'_> {
+    fn len(self) -> usize {
+        match self {
+            Self::Single(values) => values.len(),
+            Self::Half(values) => values.len(),
+        }
+    }
+
+    fn plane(self, range: Range<usize>, out: &mut [f32]) {
+        match self {
+            Self::Single(values) => out.copy_from_slice(&values[range]),
+            Self::Half(values) => {
+                out.iter_mut().zip(&values[range]).for_each(|(o, &bits)| *o = from_bits(bits))
+            }
+        }
+    }
+}
+
+/// Evaluates logits on another grid.
+pub struct LogitSlabs<'a> {
+    values: LogitValues<'a>,
+    classes: usize,
+    from: [usize; 3],
+    to: [usize; 3],
+    kind: Kind,
+    /// Results are rounded to float16, as nnU-Net stores them.
+    rounds: bool,
+}
+
+enum Kind {
+    Copy,
+    Double { plane: Plane, z: Axis },
+    Single(Grid),
+}
+
+impl<'a> LogitSlabs<'a> {
+    /// Logits of `classes` channels for a change of grid. `half` rounds results to float16; nnU-Net's torch functions
+    /// return single precision, so it changes nothing there.
+    pub fn new(
+        values: LogitValues<'a>,
+        classes: usize,
+        method: Method,
+        change: &Change,
+        half: bool,
+    ) -> Result<Self> {
+        let Change { from, current, new, .. } = *change;
+        let to = method.size(change);
+        let bad = |what: String, remedy: &str| Err(Error::input("logits", what, remedy));
+        if classes == 0 || values.len() != classes * from.iter().product::<usize>() || from.contains(&0) {
+            return bad(format!("{} values for {classes} classes of {from:?} voxels", values.len()), "");
+        }
+        let kind = match method {
+            _ if from == to => Kind::Copy,
+            Method::None => Kind::Copy,
+            Method::Torch { thick, .. } => Kind::Single(Grid::new(from, to, thick.axis(current, new))),
+            Method::Spline { order: 3, .. } => {
+                return bad(
+                    "cubic resampling of logits".into(),
+                    "use order 1 in resampling_fn_probabilities_kwargs",
+                );
+            }
+            Method::Spline { order, order_z, thick } => {
+                let between = thick.axis(current, new);
+                if between.is_some() && order_z != 0 {
+                    return bad(
+                        "order_z is not 0".into(),
+                        "use order_z 0 in resampling_fn_probabilities_kwargs",
+                    );
+                }
+                let rule = |axis: usize| {
+                    let order = if between == Some(axis) { 0 } else { order };
+                    Axis::new(order, from[axis], to[axis])
+                };
+                Kind::Double {
+                    plane: Plane::of([from[1], from[2]], [to[1], to[2]], rule(1), rule(2)),
+                    z: rule(0),
+                }
+            }
+        };
+        let rounds = half && !matches!(method, Method::Torch { .. });
+        Ok(Self { values, classes, from, to, kind, rounds })
+    }
+
+    /// Size of the result, `(z, y, x)`.
+    pub fn size(&self) -> [usize; 3] {
+        self.to
+    }
+
+    /// Number of classes.
+    pub fn classes(&self) -> usize {
+        self.classes
+    }
+
+    /// Calls `each(z, values)` for the planes of one class, in order.
+    pub fn planes(&self, class: usize, range: Range<usize>, mut each: impl FnMut(usize, &[f32])) {
+        let area = self.to[1] * self.to[2];
+        let mut read = vec![0.0; self.from[1] * self.from[2]];
+        let mut out = vec![0.0; area];
+        match &self.kind {
+            Kind::Copy => {
+                for z in range {
+                    self.read(class, z, &mut out);
+                    self.give(z, &mut out, &mut each);
+                }
+            }
+            Kind::Double { plane, z: axis } => {
+                let mut kept = Kept::new(vec![0.0f64; area]);
+                for z in range {
+                    let ([a, b], [w0, w1]) = match axis {
+                        Axis::Same => ([z, z], [1.0, 0.0]),
+                        Axis::Nearest(picks) => ([picks[z]; 2], [1.0, 0.0]),
+                        Axis::Linear(taps) => (taps[z].at, taps[z].weights),
+                        Axis::Cubic(_) => unreachable!("refused when the evaluator was made"),
+                    };
+                    kept.need([a, b], |z, to| {
+                        self.read(class, z, &mut read);
+                        plane.apply(&read, to);
+                    });
+                    let pairs = kept.of(a).iter().zip(kept.of(b));
+                    match axis {
+                        Axis::Linear(_) => {
+                            out.iter_mut()
+                                .zip(pairs)
+                                .for_each(|(o, (a, b))| *o = self.rounded(a * w0 + b * w1));
+                        }
+                        _ => out.iter_mut().zip(pairs).for_each(|(o, (a, _))| *o = self.rounded(*a)),
+                    }
+                    each(z, &out);
+                }
+            }
+            Kind::Single(grid) => {
+                let mut kept = Kept::new(vec![0.0f32; area]);
+                for z in range {
+                    let tap = grid.planes(z);
+                    kept.need(tap.at, |z, to| {
+                        self.read(class, z, &mut read);
+                        let first = z * read.len();
+                        grid.within(&|i| read[i - first], z, to);
+                    });
+                    let [w0, w1] = tap.weights;
+                    let (a, b) = (kept.of(tap.at[0]), kept.of(tap.at[1]));
+                    if w1 == 0.0 {
+                        out.copy_from_slice(a);
+                    } else {
+                        out.iter_mut().zip(a.iter().zip(b)).for_each(|(o, (a, b))| *o = a * w0 + b * w1);
+                    }
+                    each(z, &out);
+                }
+            }
+        }
+    }
+
+    /// Index of the class with the largest logit (the first on ties) for some planes; `out` is `[z, y, x]`.
+    pub fn largest(&self, range: Range<usize>, out: &mut [u16]) {
+        let area = self.to[1] * self.to[2];
+        out.fill(0);
+        let mut best = vec![f32::NEG_INFINITY; out.len()];
+        for class in 0..self.classes {
+            self.planes(class, range.clone(), |z, values| {
+                let start = (z - range.start) * area;
+                let voxels = out[start..start + area].iter_mut().zip(&mut best[start..start + area]);
+                for ((out, best), &value) in voxels.zip(values) {
+                    let wins = value > *best;
+                    *out = if wins { class as u16 } else { *out };
+                    *best = if wins { value } else { *best };
+                }
+            });
+        }
+    }
+
+    /// For regions: the label of the last region (in `class_order`) with a probability above one half, else 0, for
+    /// some planes; `out` is `[z, y, x]`.
+    pub fn regions(&self, range: Range<usize>, class_order: &[u16], out: &mut [u16]) {
+        let area = self.to[1] * self.to[2];
+        out.fill(0);
+        for (class, &label) in class_order.iter().enumerate().take(self.classes) {
+            self.planes(class, range.clone(), |z, values| {
+                let start = (z - range.start) * area;
+                for (out, &value) in out[start..start + area].iter_mut().zip(values) {
+                    if 1.0 / (1.0 + (-value).exp()) > 0.5 {
+                        *out = label;
+                    }
+                }
+            });
+        }
+    }
+
+    fn read(&self, class: usize, z: usize, out: &mut [f32]) {
+        let area = self.from[1] * self.from[2];
+        let start = (class * self.from[0] + z) * area;
+        self.values.plane(start..start + area, out);
+    }
+
+    fn give(&self, z: usize, out: &mut [f32], each: &mut impl FnMut(usize, &[f32])) {
+        if self.rounds {
+            out.iter_mut().for_each(|v| *v = round_to_half((*v).into()));
+        }
+        each(z, out);
+    }
+
+    fn rounded(&self, value: f64) -> f32 {
+        if self.rounds { round_to_half(value) } else { value as f32 }
+    }
+}
+
+/// The two input planes last used, on the output's rows and columns.
+struct Kept<T> {
+    planes: [(Option<usize>, Vec<T>); 2],
+}
+
+impl<T: Clone> Kept<T> {
+    fn new(empty: Vec<T>) -> Self {
+        Self { planes: [(None, empty.clone()), (None, empty)] }
+    }
+
+    fn need(&mut self, wanted: [usize; 2], mut make: impl FnMut(usize, &mut [T])) {
+        for z in wanted {
+            if self.planes.iter().all(|(kept, _)| *kept != Some(z)) {
+                // The slot whose plane is not wanted.
+                let slot = usize::from(self.planes[0].0.is_some_and(|kept| wanted.contains(&kept)));
+                self.planes[slot].0 = Some(z);
+                make(z, &mut self.planes[slot].1);
+            }
+        }
+    }
+
+    fn of(&self, z: usize) -> &[T] {
+        let slot = usize::from(self.planes[0].0 != Some(z));
+        &self.planes[slot].1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resample::Thick;
+
+    const AUTO: Thick = Thick { force: None, beyond: 3.0 };
+
+    fn logits(n: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 % 1009) as f32 / 100.0 - 5.0) * 1.0001).collect()
+    }
+
+    #[test]
+    fn slabs_are_the_whole_volume_bit_by_bit() {
+        let linear = Method::Spline { order: 1, order_z: 0, thick: AUTO };
+        let nearest = Method::Spline { order: 0, order_z: 0, thick: AUTO };
+        let torch = Method::Torch { thick: AUTO, frugal: false };
+        let spacings = [[1.0; 3], [5.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 5.0]];
+        for method in [linear, nearest, torch, Method::None] {
+            for current in spacings {
+                for to in [[9, 4, 11], [3, 8, 5], [5, 6, 7], [5, 6, 9]] {
+                    let change = Change { from: [5, 6, 7], to, current, new: [1.0; 3] };
+                    let values = logits(2 * 210);
+                    let slabs =
+                        LogitSlabs::new(LogitValues::Single(&values), 2, method, &change, false).unwrap();
+                    for class in 0..2 {
+                        let whole = method.image(&values[class * 210..(class + 1) * 210], &change);
+                        let mut found = Vec::new();
+                        for z in (0..slabs.size()[0]).step_by(2) {
+                            let end = (z + 2).min(slabs.size()[0]);
+                            slabs.planes(class, z..end, |_, plane| found.extend_from_slice(plane));
+                        }
+                        assert_eq!(whole, found, "{method:?} {current:?} {to:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_of_equal_classes_wins_and_half_makes_equals() {
+        let change = Change { from: [1, 1, 1], to: [1, 1, 2], current: [1.0; 3], new: [1.0; 3] };
+        let method = Method::Spline { order: 1, order_z: 0, thick: AUTO };
+        let decide = |half| {
+            let values = LogitValues::Single(&[1000.0, 1000.1]);
+            let mut out = [9; 2];
+            LogitSlabs::new(values, 2, method, &change, half).unwrap().largest(0..1, &mut out);
+            out
+        };
+        assert_eq!((decide(false), decide(true)), ([1, 1], [0, 0]));
+    }
+}
