@@ -5,8 +5,18 @@ mod house;
 use house::{House, files};
 use std::fs;
 
-const TRAIN: [&str; 10] =
-    ["train", "Dataset001_Blocks", "--fold", "0", "--budget", "6it", "--seed", "3", "--no-validation", "--out"];
+const TRAIN: [&str; 10] = [
+    "train",
+    "Dataset001_Blocks",
+    "--fold",
+    "0",
+    "--budget",
+    "6it",
+    "--seed",
+    "3",
+    "--no-validation",
+    "--out",
+];
 
 fn train<'a>(out: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     let mut all = TRAIN.to_vec();
@@ -41,8 +51,10 @@ fn training_is_the_same_with_one_and_two_threads_and_after_kills() {
     assert!(killed > 0, "no run was slow enough to be killed");
     done(&house, &train("cut", &["--resume"]));
     assert!(weights(&house, "one") == weights(&house, "cut"), "a resumed run ends elsewhere");
-    let leftovers: Vec<String> =
-        files(house.path()).into_iter().filter(|f| f.contains("cut/") && (f.contains(".part") || f.ends_with(".tmp"))).collect();
+    let leftovers: Vec<String> = files(house.path())
+        .into_iter()
+        .filter(|f| f.contains("cut/") && (f.contains(".part") || f.ends_with(".tmp")))
+        .collect();
     assert!(leftovers.is_empty(), "left by the killed runs after a whole one: {leftovers:?}");
 }
 

@@ -1,7 +1,8 @@
 //! Voxel types as files store them, and the bytes behind voxels.
 
+use crate::runs::Layout;
 use bytemuck::Pod;
-use galen_core::{Error, Result, Scalar, Voxels, with_voxels};
+use galen_core::{Error, Result, Scalar, Volume, Voxels, with_voxels};
 use std::path::Path;
 
 /// Stored voxel types.
@@ -106,6 +107,12 @@ pub fn truncated(path: &Path, have: u64, need: u64) -> Error {
 /// Bytes of voxels in this machine's order.
 pub fn raw(voxels: &Voxels) -> &[u8] {
     with_voxels!(voxels, v => bytemuck::cast_slice(v.as_slice()))
+}
+
+/// Bytes per value and per row.
+pub fn layout(volume: &Volume) -> Layout {
+    let value = Type::of(&volume.voxels).size();
+    Layout { value, row: value * volume.geometry.size[2] }
 }
 
 /// Turns values of the other byte order, in place.

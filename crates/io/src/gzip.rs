@@ -2,6 +2,7 @@
 //!
 //! Whole buffers go through libdeflate where the size is known; several members and cut files are streamed.
 
+use crate::runs::{self, Layout};
 use flate2::bufread::{GzDecoder, MultiGzDecoder, ZlibDecoder};
 use libdeflater::{CompressionLvl, Compressor, Crc, Decompressor};
 use std::io::{BufRead, ErrorKind, Read};
@@ -15,8 +16,7 @@ pub const MAX_EXPANSION: u64 = 1032;
 /// Up to `most` bytes of the content; fewer when the data are cut or broken.
 pub fn prefix(compressed: impl BufRead, most: usize) -> Vec<u8> {
     let mut out = vec![0; most];
-    let have =
-        fill(&mut MultiGzDecoder::new(compressed), &mut out).map_or_else(|(have, _)| have, |have| have);
+    let have = fill(&mut MultiGzDecoder::new(compressed), &mut out).unwrap_or_else(|(have, _)| have);
     out.truncate(have);
     out
 }
@@ -125,25 +125,38 @@ fn compressor() -> Compressor {
 
 /// One gzip member that holds `head` and then `body`, without joining them in memory first:
 /// the head is a stored block, which ends on a byte, so the blocks of the body can follow.
-pub fn gzip(head: &[u8], body: &[u8]) -> Vec<u8> {
+pub fn gzip(head: &[u8], body: &[u8], layout: Layout) -> Vec<u8> {
     let length = u16::try_from(head.len()).expect("headers are short");
-    let mut compressor = compressor();
-    let mut out = vec![0; 15 + head.len() + compressor.deflate_compress_bound(body.len()) + 8];
+    let (blocks, sum) = rayon::join(|| deflate(body, layout), || checksum(head, body));
+    let mut out = Vec::with_capacity(head.len() + blocks.len() + 23);
     // Magic, deflate, no flags, no time, unknown system; then an unfinished stored block.
-    out[..10].copy_from_slice(&[MAGIC[0], MAGIC[1], 8, 0, 0, 0, 0, 0, 0, 255]);
-    out[11..13].copy_from_slice(&length.to_le_bytes());
-    out[13..15].copy_from_slice(&(!length).to_le_bytes());
-    let begin = 15 + head.len();
-    out[15..begin].copy_from_slice(head);
-    let end = begin + compressor.deflate_compress(body, &mut out[begin..]).expect("the bound is enough");
-    let mut checksum = Crc::new();
-    checksum.update(head);
-    checksum.update(body);
-    out[end..end + 4].copy_from_slice(&checksum.sum().to_le_bytes());
+    out.extend([MAGIC[0], MAGIC[1], 8, 0, 0, 0, 0, 0, 0, 255, 0]);
+    out.extend(length.to_le_bytes());
+    out.extend((!length).to_le_bytes());
+    out.extend(head);
+    out.extend(blocks);
+    out.extend(sum.to_le_bytes());
     // The length field counts modulo 2^32 by definition.
-    out[end + 4..end + 8].copy_from_slice(&((head.len() + body.len()) as u32).to_le_bytes());
-    out.truncate(end + 8);
+    out.extend(((head.len() + body.len()) as u32).to_le_bytes());
     out
+}
+
+fn checksum(head: &[u8], body: &[u8]) -> u32 {
+    let mut sum = Crc::new();
+    sum.update(head);
+    sum.update(body);
+    sum.sum()
+}
+
+/// Blocks of a deflate stream: label maps by runs, images by libdeflate.
+fn deflate(content: &[u8], layout: Layout) -> Vec<u8> {
+    runs::deflate(content, layout).unwrap_or_else(|| {
+        let mut compressor = compressor();
+        let mut out = vec![0; compressor.deflate_compress_bound(content.len())];
+        let n = compressor.deflate_compress(content, &mut out).expect("the bound is enough");
+        out.truncate(n);
+        out
+    })
 }
 
 /// One zlib stream.
@@ -159,6 +172,8 @@ pub fn zlib(content: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
+    const BYTES: Layout = Layout { value: 1, row: 10 };
+
     fn content(n: usize) -> Vec<u8> {
         (0..n).map(|i| (i * i / 7) as u8).collect()
     }
@@ -166,7 +181,7 @@ mod tests {
     #[test]
     fn head_and_body_are_one_member_that_another_decoder_reads() {
         let (head, body) = (content(352), content(70_000));
-        let packed = gzip(&head, &body);
+        let packed = gzip(&head, &body, BYTES);
         let mut out = Vec::new();
         let mut decoder = GzDecoder::new(packed.as_slice());
         decoder.read_to_end(&mut out).unwrap();
@@ -176,8 +191,8 @@ mod tests {
 
     #[test]
     fn members_are_joined_and_what_follows_them_is_ignored() {
-        let mut packed = gzip(&content(10), &content(1000));
-        packed.extend(gzip(&[], &content(500)));
+        let mut packed = gzip(&content(10), &content(1000), BYTES);
+        packed.extend(gzip(&[], &content(500), BYTES));
         packed.extend([0; 32]);
         let want = [content(10), content(1000), content(500)].concat();
         for skip in [0, 7, 1200] {
@@ -190,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_cut_and_every_wrong_checksum_is_noticed() {
-        for packed in [gzip(&content(20), &content(300)), zlib(&content(320))] {
+        for packed in [gzip(&content(20), &content(300), BYTES), zlib(&content(320))] {
             let mut out = vec![0; 320];
             assert_eq!(inflate(&packed, 0, &mut out), Ok(320));
             for cut in 0..packed.len() {

@@ -11,6 +11,7 @@ mod metaimage;
 mod nifti;
 mod nrrd;
 mod raster;
+mod runs;
 mod stored;
 mod text;
 mod tiff;

@@ -3,7 +3,7 @@
 //! Source: the NRRD 5 format definition of Teem. Axes without a direction, or of a kind that is no domain, are
 //! channels. Spaces RAS and LAS turn to LPS; spaces without anatomy are taken as they are. bzip2 is refused.
 
-use crate::bytes::{Type, count, planar, raw};
+use crate::bytes::{Type, count, layout, planar, raw};
 use crate::stored::{Packing, Skip, Stored, numbered};
 use crate::text::text_header;
 use crate::{Format, Header, gzip};
@@ -254,9 +254,9 @@ fn vector(text: &str) -> Option<[f64; 3]> {
     let inside = text.trim().strip_prefix('(')?.strip_suffix(')')?;
     let numbers: Vec<f64> = inside.split(',').map(|v| v.trim().parse().ok()).collect::<Option<_>>()?;
     let finite = numbers.iter().all(|v| v.is_finite());
-    match numbers.as_slice() {
-        &[x, y, z] if finite => Some([x, y, z]),
-        &[x, y] if finite => Some([x, y, 0.0]),
+    match *numbers.as_slice() {
+        [x, y, z] if finite => Some([x, y, z]),
+        [x, y] if finite => Some([x, y, 0.0]),
         _ => None,
     }
 }
@@ -325,5 +325,5 @@ fn write<'a>(_: &Path, volume: &'a Volume) -> Result<Vec<Cow<'a, [u8]>>> {
         if cfg!(target_endian = "little") { "little" } else { "big" },
         numbers(&g.origin),
     );
-    Ok(vec![header.into_bytes().into(), gzip::gzip(&[], raw(&volume.voxels)).into()])
+    Ok(vec![header.into_bytes().into(), gzip::gzip(&[], raw(&volume.voxels), layout(volume)).into()])
 }

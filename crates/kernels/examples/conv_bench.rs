@@ -38,7 +38,11 @@ fn conv(name: &str, conv: &Conv, grid: Grid, total: &mut f64) {
     let taps: usize = conv.kernel.iter().product();
     let inputs: usize = conv.inputs.iter().sum();
     let x: Vec<_> = conv.inputs.iter().map(|&c| noise(grid.n * grid.voxels() * padded(c))).collect();
-    let sources: Vec<_> = x.iter().zip(&conv.inputs).map(|(values, &channels)| Source { values, channels, pending: None }).collect();
+    let sources: Vec<_> = x
+        .iter()
+        .zip(&conv.inputs)
+        .map(|(values, &channels)| Source { values, channels, pending: None })
+        .collect();
     let weights = noise(conv.outputs * inputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));
     let mut out = Buffer::zeroed(grad.len());
@@ -50,7 +54,11 @@ fn conv(name: &str, conv: &Conv, grid: Grid, total: &mut f64) {
     let forward = best_ms(|| conv.forward(grid, &sources, &packed, None, &mut out, Some(&mut moments)));
     let turn = best_ms(|| turned = conv.pack_gradient(&weights, grid));
     let back = best_ms(|| {
-        let mut sinks: Vec<_> = dx.iter_mut().zip(&conv.inputs).map(|(values, &channels)| Some(Sink { values, channels, add: false })).collect();
+        let mut sinks: Vec<_> = dx
+            .iter_mut()
+            .zip(&conv.inputs)
+            .map(|(values, &channels)| Some(Sink { values, channels, add: false }))
+            .collect();
         conv.input_gradient(grid, &grad, &turned, &mut sinks);
     });
     let weight = best_ms(|| conv.weight_gradient(grid, &sources, &grad, &mut dw, None));
@@ -68,12 +76,15 @@ fn transposed(name: &str, conv: &TransposedConv, grid: Grid, total: &mut f64) {
     let taps: usize = conv.stride.iter().product();
     let weights = noise(conv.inputs * conv.outputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));
-    let (mut out, mut dx, mut dw) = (Buffer::zeroed(grad.len()), Buffer::zeroed(x.len()), Buffer::zeroed(weights.len()));
+    let (mut out, mut dx, mut dw) =
+        (Buffer::zeroed(grad.len()), Buffer::zeroed(x.len()), Buffer::zeroed(weights.len()));
     let (mut packed, mut turned) = (conv.pack(&weights, grid), conv.pack_gradient(&weights, grid));
     let pack = best_ms(|| packed = conv.pack(&weights, grid));
     let forward = best_ms(|| conv.forward(grid, &source, &packed, None, &mut out));
     let turn = best_ms(|| turned = conv.pack_gradient(&weights, grid));
-    let back = best_ms(|| conv.input_gradient(grid, &grad, &turned, Sink { values: &mut dx, channels: conv.inputs, add: false }));
+    let back = best_ms(|| {
+        conv.input_gradient(grid, &grad, &turned, Sink { values: &mut dx, channels: conv.inputs, add: false })
+    });
     let weight = best_ms(|| conv.weight_gradient(grid, &source, &grad, &mut dw, None));
     let giga = 2e-9 * (output.n * output.voxels() * conv.inputs * conv.outputs) as f64;
     line(name, giga, [pack, forward, turn, back, weight], total);
@@ -83,16 +94,24 @@ fn line(name: &str, giga: f64, [pack, forward, turn, back, weight]: [f64; 5], to
     let rate = |ms: f64| giga / ms * 1e3;
     println!(
         "{name:28} {giga:7.2} | pack {pack:6.2} {turn:6.2} | forward {forward:7.2} ms {:5.0} GF | dx {back:7.2} ms {:5.0} GF | dw {weight:7.2} ms {:5.0} GF",
-        rate(forward), rate(back), rate(weight)
+        rate(forward),
+        rate(back),
+        rate(weight)
     );
     *total += pack + turn + forward + back + weight;
 }
 
 fn step(n: usize) {
     let mut total = 0.0;
-    let (cube, grids) = ([3; 3], [[40, 56, 40], [20, 28, 20], [10, 14, 10], [5, 7, 5]].map(|size| Grid { n, size }));
+    let (cube, grids) =
+        ([3; 3], [[40, 56, 40], [20, 28, 20], [10, 14, 10], [5, 7, 5]].map(|size| Grid { n, size }));
     let mut one = |name: &str, kernel, stride: usize, inputs: &[usize], outputs, level: usize| {
-        conv(name, &Conv { kernel, stride: [stride; 3], inputs: inputs.to_vec(), outputs }, grids[level], &mut total);
+        conv(
+            name,
+            &Conv { kernel, stride: [stride; 3], inputs: inputs.to_vec(), outputs },
+            grids[level],
+            &mut total,
+        );
     };
     one("stem 1-32", cube, 1, &[1], 32, 0);
     one("32-32 @40x56x40", cube, 1, &[32], 32, 0);
@@ -133,14 +152,24 @@ fn large(n: usize) {
     one("256-256 @16", [3; 3], 1, 256, 256, 16);
     one("320-320 @8", [3; 3], 1, 320, 320, 8);
     one("320-320 @4", [3; 3], 1, 320, 320, 4);
-    transposed("up 64-32 @64", &TransposedConv { stride: [2; 3], inputs: 64, outputs: 32 }, Grid { n, size: [64; 3] }, &mut total);
+    transposed(
+        "up 64-32 @64",
+        &TransposedConv { stride: [2; 3], inputs: 64, outputs: 32 },
+        Grid { n, size: [64; 3] },
+        &mut total,
+    );
 }
 
 fn plane(n: usize) {
     let mut total = 0.0;
     let mut one = |name: &str, stride: usize, inputs: usize, outputs, size: usize| {
         let grid = Grid { n, size: [1, size, size] };
-        conv(name, &Conv { kernel: [1, 3, 3], stride: [1, stride, stride], inputs: vec![inputs], outputs }, grid, &mut total);
+        conv(
+            name,
+            &Conv { kernel: [1, 3, 3], stride: [1, stride, stride], inputs: vec![inputs], outputs },
+            grid,
+            &mut total,
+        );
     };
     one("1-32 @256", 1, 1, 32, 256);
     one("32-32 @256", 1, 32, 32, 256);
@@ -154,7 +183,8 @@ fn plane(n: usize) {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let number = |i: usize, otherwise: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(otherwise);
+    let number =
+        |i: usize, otherwise: usize| arguments.get(i).and_then(|a| a.parse().ok()).unwrap_or(otherwise);
     let (batch, threads) = (number(1, 2), number(2, 0));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a thread pool");
     println!("{}, {} threads", Cpu::detected().name(), pool.current_num_threads());

@@ -99,7 +99,11 @@ impl Conv {
     pub fn output(&self, input: Grid) -> Grid {
         let size = [0, 1, 2].map(|a| {
             let (length, kernel) = (input.size[a] + 2 * self.pad()[a], self.kernel[a]);
-            assert!(length >= kernel, "axis {a} of the input: found {} voxels, the kernel needs more", input.size[a]);
+            assert!(
+                length >= kernel,
+                "axis {a} of the input: found {} voxels, the kernel needs more",
+                input.size[a]
+            );
             (length - kernel) / self.stride[a] + 1
         });
         Grid { n: input.n, size }
@@ -149,7 +153,15 @@ impl Conv {
     }
 
     /// Raw output; when `moments` is given also its sum and sum of squares, `[n, padded(co), 2]`.
-    pub fn forward(&self, input: Grid, sources: &[Source], packed: &Packed, bias: Option<&[f32]>, out: &mut [f32], moments: Option<&mut [f64]>) {
+    pub fn forward(
+        &self,
+        input: Grid,
+        sources: &[Source],
+        packed: &Packed,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        moments: Option<&mut [f64]>,
+    ) {
         self.check_sources(sources);
         let (cpu, output) = (packed.cpu, self.output(input));
         if let Some(moments) = &moments {
@@ -161,7 +173,16 @@ impl Conv {
         match packed.algorithm {
             Algorithm::Direct => {
                 let view = self.forward_view();
-                let direct = Direct::new(cpu, self.forward_pattern(), &view, [input, output], reader, writer, weights, bias);
+                let direct = Direct::new(
+                    cpu,
+                    self.forward_pattern(),
+                    &view,
+                    [input, output],
+                    reader,
+                    writer,
+                    weights,
+                    bias,
+                );
                 direct.run(moments);
             }
             Algorithm::Winograd(tile) => {
@@ -200,7 +221,17 @@ impl Conv {
         match packed.algorithm {
             Algorithm::Direct => {
                 let view = self.backward_view();
-                Direct::new(cpu, self.backward_pattern(), &view, [output, input], reader, writer, weights, None).run(None);
+                Direct::new(
+                    cpu,
+                    self.backward_pattern(),
+                    &view,
+                    [output, input],
+                    reader,
+                    writer,
+                    weights,
+                    None,
+                )
+                .run(None);
             }
             Algorithm::Winograd(tile) => {
                 let tiling = Tiling::new(tile, input);
@@ -210,7 +241,14 @@ impl Conv {
     }
 
     /// Gradients with respect to weights `[co, ci, kz, ky, kx]` and bias; both are overwritten.
-    pub fn weight_gradient(&self, input: Grid, sources: &[Source], grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub fn weight_gradient(
+        &self,
+        input: Grid,
+        sources: &[Source],
+        grad_out: &[f32],
+        dw: &mut [f32],
+        db: Option<&mut [f32]>,
+    ) {
         let algorithm = self.algorithm(input, &self.forward_view());
         self.weight_gradient_with(Cpu::detected(), algorithm, input, sources, grad_out, dw);
         if let Some(db) = db {
@@ -218,7 +256,15 @@ impl Conv {
         }
     }
 
-    pub(crate) fn weight_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, input: Grid, sources: &[Source], grad: &[f32], dw: &mut [f32]) {
+    pub(crate) fn weight_gradient_with(
+        &self,
+        cpu: Cpu,
+        algorithm: Algorithm,
+        input: Grid,
+        sources: &[Source],
+        grad: &[f32],
+        dw: &mut [f32],
+    ) {
         self.check_sources(sources);
         let (view, output) = (self.forward_view(), self.output(input));
         check("output gradient", grad.len(), output.n * output.voxels() * padded(self.outputs));

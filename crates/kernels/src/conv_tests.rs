@@ -48,14 +48,23 @@ struct Inputs {
 
 impl Inputs {
     fn new(grid: Grid, channels: &[usize], pending: bool) -> Self {
-        let values = channels.iter().enumerate().map(|(i, &c)| tensor(grid.n * grid.voxels(), c, 7 + i as u32)).collect();
-        let norm = |(i, &c): (usize, &usize)| (pending && i % 2 == 0).then(|| [tensor(grid.n, c, 50), tensor(grid.n, c, 60)]);
+        let values = channels
+            .iter()
+            .enumerate()
+            .map(|(i, &c)| tensor(grid.n * grid.voxels(), c, 7 + i as u32))
+            .collect();
+        let norm = |(i, &c): (usize, &usize)| {
+            (pending && i % 2 == 0).then(|| [tensor(grid.n, c, 50), tensor(grid.n, c, 60)])
+        };
         Self { values, norms: channels.iter().enumerate().map(norm).collect(), channels: channels.to_vec() }
     }
 
     fn sources(&self) -> Vec<Source<'_>> {
-        let pending = |i: usize| self.norms[i].as_ref().map(|[scale, shift]| Pending { scale, shift, slope: 0.01 });
-        (0..self.channels.len()).map(|i| Source { values: &self.values[i], channels: self.channels[i], pending: pending(i) }).collect()
+        let pending =
+            |i: usize| self.norms[i].as_ref().map(|[scale, shift]| Pending { scale, shift, slope: 0.01 });
+        (0..self.channels.len())
+            .map(|i| Source { values: &self.values[i], channels: self.channels[i], pending: pending(i) })
+            .collect()
     }
 }
 
@@ -67,14 +76,37 @@ struct Expected {
     db: Vec<f32>,
 }
 
-fn expected(conv: &Conv, grid: Grid, inputs: &Inputs, weights: &[f32], bias: &[f32], grad: &[f32]) -> Expected {
-    let plain = PlainConv { kernel: conv.kernel, stride: conv.stride, inputs: conv.inputs.clone(), outputs: conv.outputs };
+fn expected(
+    conv: &Conv,
+    grid: Grid,
+    inputs: &Inputs,
+    weights: &[f32],
+    bias: &[f32],
+    grad: &[f32],
+) -> Expected {
+    let plain = PlainConv {
+        kernel: conv.kernel,
+        stride: conv.stride,
+        inputs: conv.inputs.clone(),
+        outputs: conv.outputs,
+    };
     let output = conv.output(grid);
     let mut out = vec![0.0; output.n * output.voxels() * padded(conv.outputs)];
     let mut moments = vec![0.0; output.n * padded(conv.outputs) * 2];
-    plain.forward(grid, &inputs.sources(), &plain.pack(weights, grid), Some(bias), &mut out, Some(&mut moments));
+    plain.forward(
+        grid,
+        &inputs.sources(),
+        &plain.pack(weights, grid),
+        Some(bias),
+        &mut out,
+        Some(&mut moments),
+    );
     let mut dx: Vec<_> = inputs.values.iter().map(|v| vec![0.0; v.len()]).collect();
-    let mut sinks: Vec<_> = dx.iter_mut().zip(&conv.inputs).map(|(values, &channels)| Some(Sink { values, channels, add: false })).collect();
+    let mut sinks: Vec<_> = dx
+        .iter_mut()
+        .zip(&conv.inputs)
+        .map(|(values, &channels)| Some(Sink { values, channels, add: false }))
+        .collect();
     plain.input_gradient(grid, grad, &plain.pack_gradient(weights, grid), &mut sinks);
     let (mut dw, mut db) = (vec![0.0; weights.len()], vec![0.0; conv.outputs]);
     plain.weight_gradient(grid, &inputs.sources(), grad, &mut dw, Some(&mut db));
@@ -100,7 +132,14 @@ fn compare(conv: &Conv, grid: Grid, pending: bool, algorithms: &[Algorithm]) {
                 let scale = output.voxels() as f64;
                 assert!((found - expected).abs() <= 1e-4 * scale, "moments {name}: {found} {expected}");
             }
-            input_gradient(&name, conv, grid, &grad, &conv.pack_gradient_with(cpu, algorithm, &weights), &good);
+            input_gradient(
+                &name,
+                conv,
+                grid,
+                &grad,
+                &conv.pack_gradient_with(cpu, algorithm, &weights),
+                &good,
+            );
             let mut dw = vec![f32::NAN; weights.len()];
             conv.weight_gradient_with(cpu, algorithm, grid, &inputs.sources(), &grad, &mut dw);
             agree(&format!("dw {name}"), &dw, &good.dw);
@@ -113,9 +152,22 @@ fn compare(conv: &Conv, grid: Grid, pending: bool, algorithms: &[Algorithm]) {
 }
 
 /// The first sink overwrites, the second adds to ones; then only the last one is wanted.
-fn input_gradient(name: &str, conv: &Conv, grid: Grid, grad: &[f32], packed: &crate::Packed, good: &Expected) {
-    let mut dx: Vec<_> = good.dx.iter().enumerate().map(|(i, v)| vec![if i == 0 { f32::NAN } else { 1.0 }; v.len()]).collect();
-    let mut sinks: Vec<_> = dx.iter_mut().zip(&conv.inputs).enumerate().map(|(i, (values, &channels))| Some(Sink { values, channels, add: i > 0 })).collect();
+fn input_gradient(
+    name: &str,
+    conv: &Conv,
+    grid: Grid,
+    grad: &[f32],
+    packed: &crate::Packed,
+    good: &Expected,
+) {
+    let mut dx: Vec<_> =
+        good.dx.iter().enumerate().map(|(i, v)| vec![if i == 0 { f32::NAN } else { 1.0 }; v.len()]).collect();
+    let mut sinks: Vec<_> = dx
+        .iter_mut()
+        .zip(&conv.inputs)
+        .enumerate()
+        .map(|(i, (values, &channels))| Some(Sink { values, channels, add: i > 0 }))
+        .collect();
     conv.input_gradient(grid, grad, packed, &mut sinks);
     for (i, (found, expected)) in dx.iter().zip(&good.dx).enumerate() {
         let found: Vec<_> = found.iter().map(|x| if i > 0 { x - 1.0 } else { *x }).collect();
@@ -138,14 +190,25 @@ const F244: Algorithm = Algorithm::Winograd(Tile([2, 4, 4]));
 const F424: Algorithm = Algorithm::Winograd(Tile([4, 2, 4]));
 const F442: Algorithm = Algorithm::Winograd(Tile([4, 4, 2]));
 const F444: Algorithm = Algorithm::Winograd(Tile([4, 4, 4]));
-const PLANE: [Algorithm; 3] = [Algorithm::Direct, Algorithm::Winograd(Tile([1, 2, 4])), Algorithm::Winograd(Tile([1, 4, 4]))];
+const PLANE: [Algorithm; 3] =
+    [Algorithm::Direct, Algorithm::Winograd(Tile([1, 2, 4])), Algorithm::Winograd(Tile([1, 4, 4]))];
 const D: Algorithm = Algorithm::Direct;
 
 #[test]
 fn three_by_three_by_three_agrees_on_odd_sizes() {
-    compare(&conv([3; 3], [1; 3], &[16], 32), Grid { n: 2, size: [5, 7, 9] }, true, &[D, F222, F244, F424, F442, F444]);
+    compare(
+        &conv([3; 3], [1; 3], &[16], 32),
+        Grid { n: 2, size: [5, 7, 9] },
+        true,
+        &[D, F222, F244, F424, F442, F444],
+    );
     compare(&conv([3; 3], [1; 3], &[20, 32], 48), Grid { n: 2, size: [4, 5, 6] }, true, &[D, F222, F444]);
-    compare(&conv([3; 3], [1; 3], &[14, 4], 20), Grid { n: 2, size: [1, 2, 3] }, true, &[D, F222, F244, F444]);
+    compare(
+        &conv([3; 3], [1; 3], &[14, 4], 20),
+        Grid { n: 2, size: [1, 2, 3] },
+        true,
+        &[D, F222, F244, F444],
+    );
     compare(&conv([3; 3], [1; 3], &[64], 96), Grid { n: 1, size: [5, 7, 5] }, false, &[D, F444]);
     compare(&conv([3; 3], [1; 3], &[32], 32), Grid { n: 2, size: [12, 13, 35] }, true, &[D, F444]);
 }
@@ -183,7 +246,9 @@ fn large_volumes_cut_into_boxes_agree() {
 
 #[test]
 fn transposed_convolution_agrees() {
-    for (ci, co, stride, size) in [(64, 32, [2, 2, 2], [3, 4, 5]), (20, 14, [1, 2, 2], [3, 9, 17]), (3, 40, [2, 1, 4], [2, 3, 5])] {
+    for (ci, co, stride, size) in
+        [(64, 32, [2, 2, 2], [3, 4, 5]), (20, 14, [1, 2, 2], [3, 9, 17]), (3, 40, [2, 1, 4], [2, 3, 5])]
+    {
         for n in [1, 2] {
             transposed(TransposedConv { stride, inputs: ci, outputs: co }, Grid { n, size });
         }
@@ -198,9 +263,14 @@ fn transposed(conv: TransposedConv, grid: Grid) {
     let grad = tensor(output.n * output.voxels(), conv.outputs, 3);
     let plain = PlainTransposed { stride: conv.stride, inputs: conv.inputs, outputs: conv.outputs };
     let mut good = vec![0.0; grad.len()];
-    plain.forward(grid, &sources[0], &plain.pack(&weights, grid), Some(&bias), &mut good, );
+    plain.forward(grid, &sources[0], &plain.pack(&weights, grid), Some(&bias), &mut good);
     let mut good_dx = vec![0.0; inputs.values[0].len()];
-    plain.input_gradient(grid, &grad, &plain.pack_gradient(&weights, grid), Sink { values: &mut good_dx, channels: conv.inputs, add: false });
+    plain.input_gradient(
+        grid,
+        &grad,
+        &plain.pack_gradient(&weights, grid),
+        Sink { values: &mut good_dx, channels: conv.inputs, add: false },
+    );
     let mut good_dw = vec![0.0; weights.len()];
     plain.weight_gradient(grid, &sources[0], &grad, &mut good_dw, None);
     for cpu in Cpu::available() {
@@ -209,7 +279,12 @@ fn transposed(conv: TransposedConv, grid: Grid) {
         conv.forward(grid, &sources[0], &conv.pack_with(cpu, &weights), Some(&bias), &mut out);
         agree(&format!("out {name}"), &out, &good);
         let mut dx = vec![1.0; good_dx.len()];
-        conv.input_gradient(grid, &grad, &conv.pack_gradient_with(cpu, &weights), Sink { values: &mut dx, channels: conv.inputs, add: true });
+        conv.input_gradient(
+            grid,
+            &grad,
+            &conv.pack_gradient_with(cpu, &weights),
+            Sink { values: &mut dx, channels: conv.inputs, add: true },
+        );
         dx.iter_mut().for_each(|x| *x -= 1.0);
         agree(&format!("dx {name}"), &dx, &good_dx);
         let mut dw = vec![f32::NAN; weights.len()];
@@ -221,7 +296,9 @@ fn transposed(conv: TransposedConv, grid: Grid) {
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
     let grid = Grid { n: 2, size: [9, 17, 18] };
-    for conv in [conv([3; 3], [1; 3], &[32], 32), conv([3; 3], [1; 3], &[64], 64), conv([3; 3], [2; 3], &[32], 32)] {
+    for conv in
+        [conv([3; 3], [1; 3], &[32], 32), conv([3; 3], [1; 3], &[64], 64), conv([3; 3], [2; 3], &[32], 32)]
+    {
         let inputs = Inputs::new(grid, &conv.inputs, true);
         let weights = noise(conv.outputs * conv.inputs[0] * 27, 1);
         let output = conv.output(grid);
@@ -229,16 +306,131 @@ fn any_number_of_threads_gives_the_same_bytes() {
         let all = || {
             let mut out = vec![0.0; grad.len()];
             let mut moments = vec![0.0; 2 * padded(conv.outputs) * 2];
-            conv.forward(grid, &inputs.sources(), &conv.pack(&weights, grid), None, &mut out, Some(&mut moments));
+            conv.forward(
+                grid,
+                &inputs.sources(),
+                &conv.pack(&weights, grid),
+                None,
+                &mut out,
+                Some(&mut moments),
+            );
             let mut dx = vec![0.0; inputs.values[0].len()];
-            conv.input_gradient(grid, &grad, &conv.pack_gradient(&weights, grid), &mut [Some(Sink { values: &mut dx, channels: conv.inputs[0], add: false })]);
+            conv.input_gradient(
+                grid,
+                &grad,
+                &conv.pack_gradient(&weights, grid),
+                &mut [Some(Sink { values: &mut dx, channels: conv.inputs[0], add: false })],
+            );
             let (mut dw, mut db) = (vec![0.0; weights.len()], vec![0.0; conv.outputs]);
             conv.weight_gradient(grid, &inputs.sources(), &grad, &mut dw, Some(&mut db));
             (out, moments, dx, dw, db)
         };
-        let run = |threads: usize| rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(all);
+        let run = |threads: usize| {
+            rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads").install(all)
+        };
         let one = run(1);
         assert!(one == run(2) && one == run(5), "{conv:?}");
+    }
+}
+
+/// Largest error against 64-bit sums, in units of their root mean square, over some places of the output.
+#[test]
+fn many_channels_stay_close_to_64_bit_sums() {
+    let (conv, grid) = (conv([3; 3], [1; 3], &[256], 32), Grid { n: 1, size: [9, 8, 8] });
+    let (x, weights) = (tensor(grid.voxels(), 256, 4), noise(32 * 256 * 27, 5));
+    let source = Source { values: &x, channels: 256, pending: None };
+    let at = |[z, y, x]: [usize; 3]| (z * grid.size[1] + y) * grid.size[2] + x;
+    let exact = |place: [usize; 3], co: usize| {
+        let mut sum = 0.0;
+        for tap in 0..27 {
+            let from = [place[0] + tap / 9, place[1] + tap / 3 % 3, place[2] + tap % 3];
+            if (0..3).all(|a| (1..=grid.size[a]).contains(&from[a])) {
+                let values = &x[at(from.map(|p| p - 1)) * 256..][..256];
+                let weight = |ci: usize| f64::from(weights[(co * 256 + ci) * 27 + tap]);
+                sum += values.iter().enumerate().map(|(ci, &v)| f64::from(v) * weight(ci)).sum::<f64>();
+            }
+        }
+        sum
+    };
+    for algorithm in [D, F222, F244, F444] {
+        let packed = conv.pack_with(Cpu::detected(), algorithm, &weights);
+        let mut out = vec![0.0; grid.voxels() * 32];
+        conv.forward(grid, &[source], &packed, None, &mut out, None);
+        let (mut worst, mut square, mut count) = (0.0f64, 0.0, 0.0);
+        for i in 0..200 {
+            let place = [i * 5 % grid.size[0], i * 3 % grid.size[1], i * 7 % grid.size[2]];
+            let good = exact(place, i % 32);
+            worst = worst.max((f64::from(out[at(place) * 32 + i % 32]) - good).abs());
+            square += good * good;
+            count += 1.0;
+        }
+        let error = worst / f64::sqrt(square / count);
+        println!("{algorithm:?}: {error:.1e} of the RMS");
+        assert!(error <= TOLERANCE, "{algorithm:?}: {error:.1e}");
+    }
+}
+
+#[test]
+fn weight_gradients_over_many_voxels_stay_close_to_64_bit_sums() {
+    let (conv, grid) = (conv([3; 3], [1; 3], &[16], 16), Grid { n: 2, size: [24, 40, 40] });
+    let (x, grad) = (tensor(2 * grid.voxels(), 16, 4), tensor(2 * grid.voxels(), 16, 5));
+    let source = Source { values: &x, channels: 16, pending: None };
+    let at = |[z, y, x]: [usize; 3]| (z * grid.size[1] + y) * grid.size[2] + x;
+    let exact = |co: usize, ci: usize, tap: [usize; 3]| {
+        let mut sum = 0.0;
+        for v in 0..2 * grid.voxels() {
+            let (n, v) = (v / grid.voxels(), v % grid.voxels());
+            let place =
+                [v / (grid.size[1] * grid.size[2]), v / grid.size[2] % grid.size[1], v % grid.size[2]];
+            let from = [0, 1, 2].map(|a| place[a] + tap[a]);
+            if (0..3).all(|a| (1..=grid.size[a]).contains(&from[a])) {
+                let value = x[(n * grid.voxels() + at(from.map(|p| p - 1))) * 16 + ci];
+                sum += f64::from(value) * f64::from(grad[(n * grid.voxels() + v) * 16 + co]);
+            }
+        }
+        sum
+    };
+    for algorithm in [D, F222, F444] {
+        let mut dw = vec![0.0; 16 * 16 * 27];
+        conv.weight_gradient_with(Cpu::detected(), algorithm, grid, &[source], &grad, &mut dw);
+        let rms = (dw.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / dw.len() as f64).sqrt();
+        let error = |i: usize| {
+            let (co, ci, tap) = (i % 16, i * 5 % 16, i * 7 % 27);
+            let found = f64::from(dw[(co * 16 + ci) * 27 + tap]);
+            (found - exact(co, ci, [tap / 9, tap / 3 % 3, tap % 3])).abs() / rms
+        };
+        let worst = (0..20).map(error).fold(0.0, f64::max);
+        println!("{algorithm:?}: {worst:.1e} of the RMS");
+        assert!(worst <= TOLERANCE, "{algorithm:?}: {worst:.1e}");
+    }
+}
+
+#[test]
+fn a_sample_gives_the_same_bytes_alone_and_in_a_batch() {
+    let (both, one) = (Grid { n: 2, size: [6, 9, 10] }, Grid { n: 1, size: [6, 9, 10] });
+    let shapes = [
+        ([3; 3], [1; 3], 32, 32),
+        ([3; 3], [1; 3], 1, 20),
+        ([3; 3], [2; 3], 32, 64),
+        ([1; 3], [1; 3], 32, 3),
+    ];
+    for (kernel, stride, inputs, outputs) in shapes {
+        let conv = conv(kernel, stride, &[inputs], outputs);
+        let weights = noise(outputs * inputs * kernel.iter().product::<usize>(), 1);
+        let x = tensor(2 * both.voxels(), inputs, 7);
+        let run = |grid: Grid, values: &[f32]| {
+            let mut out = vec![0.0; grid.n * conv.output(grid).voxels() * padded(outputs)];
+            let mut moments = vec![0.0; grid.n * padded(outputs) * 2];
+            let source = Source { values, channels: inputs, pending: None };
+            conv.forward(grid, &[source], &conv.pack(&weights, grid), None, &mut out, Some(&mut moments));
+            (out, moments)
+        };
+        let (out, moments) = run(both, &x);
+        let (second_out, second_moments) = run(one, &x[x.len() / 2..]);
+        assert!(
+            out[out.len() / 2..] == second_out[..] && moments[moments.len() / 2..] == second_moments[..],
+            "{conv:?}"
+        );
     }
 }
 

@@ -1,6 +1,9 @@
 //! Which instruction set the kernels use: found at run time, or forced by the variable `GALEN_CPU`.
 
-#![allow(unsafe_code, reason = "code for an instruction set is entered only after the processor was asked for it")]
+#![allow(
+    unsafe_code,
+    reason = "code for an instruction set is entered only after the processor was asked for it"
+)]
 
 use crate::lanes::{Lanes, Portable};
 #[cfg(target_arch = "x86_64")]
@@ -53,7 +56,10 @@ impl Cpu {
         let found = available.iter().find(|cpu| cpu.name() == wish);
         found.copied().ok_or_else(|| {
             let names: Vec<_> = available.iter().map(|cpu| cpu.name()).collect();
-            format!("GALEN_CPU: found '{wish}', this processor offers {}; unset it for the fastest", names.join(", "))
+            format!(
+                "GALEN_CPU: found '{wish}', this processor offers {}; unset it for the fastest",
+                names.join(", ")
+            )
         })
     }
 
@@ -78,6 +84,8 @@ impl Cpu {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => Avx512::COLUMNS,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => Avx2::COLUMNS,
             _ => Portable::COLUMNS,
         }
     }

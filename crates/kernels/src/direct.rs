@@ -9,7 +9,6 @@ mod pattern;
 mod weight_gradient;
 mod weights;
 
-pub(crate) use halo::packed_rows;
 pub(crate) use forward::{Direct, Moments};
 pub(crate) use pattern::Pattern;
 pub(crate) use weight_gradient::DirectWeightGradient;

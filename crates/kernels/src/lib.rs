@@ -25,7 +25,3 @@ mod winograd;
 pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
 pub use cpu::Cpu;
 pub use transposed::TransposedConv;
-
-fn tune(name: &str, otherwise: usize) -> usize {
-    std::env::var(name).ok().and_then(|v| v.parse().ok()).unwrap_or(otherwise)
-}

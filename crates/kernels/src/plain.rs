@@ -29,7 +29,8 @@ impl PlainConv {
 
     /// Grid of the output.
     pub(crate) fn output(&self, input: Grid) -> Grid {
-        let size = [0, 1, 2].map(|a| (input.size[a] + 2 * ((self.kernel[a] - 1) / 2) - self.kernel[a]) / self.stride[a] + 1);
+        let size = [0, 1, 2]
+            .map(|a| (input.size[a] + 2 * ((self.kernel[a] - 1) / 2) - self.kernel[a]) / self.stride[a] + 1);
         Grid { n: input.n, size }
     }
 
@@ -48,7 +49,15 @@ impl PlainConv {
     }
 
     /// Raw output, and per sample and channel its sum and sum of squares when `moments` is given.
-    pub(crate) fn forward(&self, input: Grid, sources: &[Source], packed: &PlainPacked, bias: Option<&[f32]>, out: &mut [f32], moments: Option<&mut [f64]>) {
+    pub(crate) fn forward(
+        &self,
+        input: Grid,
+        sources: &[Source],
+        packed: &PlainPacked,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+        moments: Option<&mut [f64]>,
+    ) {
         let x = gather(input, sources);
         let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
         let row = grid.size[2] * cop;
@@ -97,7 +106,13 @@ impl PlainConv {
     }
 
     /// Gradient with respect to the activated sources.
-    pub(crate) fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &PlainPacked, sinks: &mut [Option<Sink>]) {
+    pub(crate) fn input_gradient(
+        &self,
+        input: Grid,
+        grad_out: &[f32],
+        packed: &PlainPacked,
+        sinks: &mut [Option<Sink>],
+    ) {
         let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
         let mut dx = vec![0.0; input.n * input.voxels() * ci];
         dx.par_chunks_mut(input.voxels() * ci).enumerate().for_each(|(n, dx)| {
@@ -131,7 +146,14 @@ impl PlainConv {
     }
 
     /// Gradients with respect to weights `[co, ci, kz, ky, kx]` and bias; both are overwritten.
-    pub(crate) fn weight_gradient(&self, input: Grid, sources: &[Source], grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub(crate) fn weight_gradient(
+        &self,
+        input: Grid,
+        sources: &[Source],
+        grad_out: &[f32],
+        dw: &mut [f32],
+        db: Option<&mut [f32]>,
+    ) {
         let x = gather(input, sources);
         let (ci, cop, grid) = (self.total(), padded(self.outputs), self.output(input));
         let taps: usize = self.kernel.iter().product();
@@ -214,7 +236,12 @@ pub(crate) struct PlainTransposed {
 
 impl PlainTransposed {
     fn conv(&self) -> PlainConv {
-        PlainConv { kernel: self.stride, stride: self.stride, inputs: vec![self.outputs], outputs: self.inputs }
+        PlainConv {
+            kernel: self.stride,
+            stride: self.stride,
+            inputs: vec![self.outputs],
+            outputs: self.inputs,
+        }
     }
 
     /// Grid of the output.
@@ -228,9 +255,17 @@ impl PlainTransposed {
     }
 
     /// Output.
-    pub(crate) fn forward(&self, input: Grid, source: &Source, packed: &PlainPacked, bias: Option<&[f32]>, out: &mut [f32]) {
+    pub(crate) fn forward(
+        &self,
+        input: Grid,
+        source: &Source,
+        packed: &PlainPacked,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
         let x = gather(input, std::slice::from_ref(source));
-        let (grid, cop, taps) = (self.output(input), padded(self.outputs), self.stride.iter().product::<usize>());
+        let (grid, cop, taps) =
+            (self.output(input), padded(self.outputs), self.stride.iter().product::<usize>());
         out.par_chunks_mut(cop).enumerate().for_each(|(v, out)| {
             let (n, z, y) = place(grid, v / grid.size[2]);
             let at = [z, y, v % grid.size[2]];
@@ -238,7 +273,11 @@ impl PlainTransposed {
             let from = &x[(n * input.voxels() + from) * self.inputs..][..self.inputs];
             out.fill(0.0);
             for o in 0..self.outputs {
-                let sum: f32 = from.iter().enumerate().map(|(i, x)| x * packed.values[(i * self.outputs + o) * taps + tap]).sum();
+                let sum: f32 = from
+                    .iter()
+                    .enumerate()
+                    .map(|(i, x)| x * packed.values[(i * self.outputs + o) * taps + tap])
+                    .sum();
                 out[o] = sum + bias.map_or(0.0, |b| b[o]);
             }
         });
@@ -247,7 +286,10 @@ impl PlainTransposed {
     fn origin(&self, at: [usize; 3], size: [usize; 3]) -> (usize, usize) {
         let from = [0, 1, 2].map(|a| at[a] / self.stride[a]);
         let tap = [0, 1, 2].map(|a| at[a] % self.stride[a]);
-        ((from[0] * size[1] + from[1]) * size[2] + from[2], (tap[0] * self.stride[1] + tap[1]) * self.stride[2] + tap[2])
+        (
+            (from[0] * size[1] + from[1]) * size[2] + from[2],
+            (tap[0] * self.stride[1] + tap[1]) * self.stride[2] + tap[2],
+        )
     }
 
     /// Weights for [`PlainTransposed::input_gradient`].
@@ -257,7 +299,12 @@ impl PlainTransposed {
 
     /// Gradient with respect to the activated source.
     pub(crate) fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &PlainPacked, sink: Sink) {
-        let (grid, cop, cip, taps) = (self.output(input), padded(self.outputs), padded(self.inputs), self.stride.iter().product::<usize>());
+        let (grid, cop, cip, taps) = (
+            self.output(input),
+            padded(self.outputs),
+            padded(self.inputs),
+            self.stride.iter().product::<usize>(),
+        );
         let add = sink.add;
         sink.values.par_chunks_mut(cip).enumerate().for_each(|(v, to)| {
             let (n, z, y) = place(input, v / input.size[2]);
@@ -266,23 +313,42 @@ impl PlainTransposed {
                 to.fill(0.0);
             }
             for tap in 0..taps {
-                let t = [tap / self.stride[2] / self.stride[1], tap / self.stride[2] % self.stride[1], tap % self.stride[2]];
+                let t = [
+                    tap / self.stride[2] / self.stride[1],
+                    tap / self.stride[2] % self.stride[1],
+                    tap % self.stride[2],
+                ];
                 let o = [z * self.stride[0] + t[0], y * self.stride[1] + t[1], x * self.stride[2] + t[2]];
-                let g = &grad_out[(n * grid.voxels() + (o[0] * grid.size[1] + o[1]) * grid.size[2] + o[2]) * cop..][..self.outputs];
+                let g = &grad_out
+                    [(n * grid.voxels() + (o[0] * grid.size[1] + o[1]) * grid.size[2] + o[2]) * cop..]
+                    [..self.outputs];
                 for (i, to) in to[..self.inputs].iter_mut().enumerate() {
-                    *to += g.iter().enumerate().map(|(o, g)| g * packed.values[(i * self.outputs + o) * taps + tap]).sum::<f32>();
+                    *to += g
+                        .iter()
+                        .enumerate()
+                        .map(|(o, g)| g * packed.values[(i * self.outputs + o) * taps + tap])
+                        .sum::<f32>();
                 }
             }
         });
     }
 
     /// Gradients with respect to weights and bias; both are overwritten.
-    pub(crate) fn weight_gradient(&self, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub(crate) fn weight_gradient(
+        &self,
+        input: Grid,
+        source: &Source,
+        grad_out: &[f32],
+        dw: &mut [f32],
+        db: Option<&mut [f32]>,
+    ) {
         let x = gather(input, std::slice::from_ref(source));
         let wide = padded(self.inputs);
         // As a strided convolution whose output gradient is the source.
         let mut g = vec![0.0; input.n * input.voxels() * wide];
-        g.chunks_mut(wide).zip(x.chunks(self.inputs)).for_each(|(to, from)| to[..self.inputs].copy_from_slice(from));
+        g.chunks_mut(wide)
+            .zip(x.chunks(self.inputs))
+            .for_each(|(to, from)| to[..self.inputs].copy_from_slice(from));
         let grid = self.output(input);
         let read = Source { values: grad_out, channels: self.outputs, pending: None };
         PlainConv { kernel: self.stride, ..self.conv() }.strided_weight_gradient(grid, &read, &g, dw);
@@ -310,7 +376,9 @@ impl PlainConv {
                 let g = grad_out[v * cop + o];
                 for tap in 0..taps {
                     let t = [tap / s[2] / s[1], tap / s[2] % s[1], tap % s[2]];
-                    let at = ((z * s[0] + t[0]) * input.size[1] + y * s[1] + t[1]) * input.size[2] + v % size[2] * s[2] + t[2];
+                    let at = ((z * s[0] + t[0]) * input.size[1] + y * s[1] + t[1]) * input.size[2]
+                        + v % size[2] * s[2]
+                        + t[2];
                     let from = &x[(n * input.voxels() + at) * ci..][..ci];
                     from.iter().enumerate().for_each(|(i, x)| dw[i * taps + tap] += g * x);
                 }

@@ -1,8 +1,12 @@
 //! The two register kernels under every convolution: a product over channels and a product over voxels.
 
-#![allow(unsafe_code, reason = "the innermost loops run on pointers; their ranges follow from the caller's tables")]
+#![allow(
+    unsafe_code,
+    reason = "the innermost loops run on pointers; their ranges follow from the caller's tables"
+)]
 
 use crate::LANES;
+use crate::cpu::Kernel;
 use crate::lanes::Lanes;
 
 /// Calls `$body` with `$n` as a constant `$N` from 1 to 14.
@@ -81,7 +85,11 @@ pub(crate) struct Walk {
 /// # Safety
 /// Every place of the walk can be read on both sides.
 #[inline(always)]
-pub(crate) unsafe fn outer<V: Lanes, const M: usize, const C: usize>(a: *const f32, b: *const f32, walk: &Walk) -> [[V; C]; M] {
+pub(crate) unsafe fn outer<V: Lanes, const M: usize, const C: usize>(
+    a: *const f32,
+    b: *const f32,
+    walk: &Walk,
+) -> [[V; C]; M] {
     let mut sums = [[V::zero(); C]; M];
     for row in 0..walk.rows {
         let (mut a, mut b) = (a.wrapping_add(row * walk.row[0]), b.wrapping_add(row * walk.row[1]));
@@ -106,15 +114,24 @@ pub(crate) unsafe fn outer<V: Lanes, const M: usize, const C: usize>(a: *const f
     sums
 }
 
-/// Adds [`outer`] to `to`, rows `C` vectors long.
-pub(crate) struct AddOuter<const M: usize, const C: usize> {
-    pub a: *const f32,
-    pub b: *const f32,
-    pub walk: Walk,
+/// Where an outer product goes: rows of vectors, added or overwritten.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
     pub to: *mut f32,
+    pub columns: usize,
+    pub add: bool,
 }
 
-impl<const M: usize, const C: usize> crate::cpu::Kernel for AddOuter<M, C> {
+/// [`outer`] to `to`, rows `C` vectors long.
+struct Outer<const M: usize, const C: usize> {
+    a: *const f32,
+    b: *const f32,
+    walk: Walk,
+    to: *mut f32,
+    add: bool,
+}
+
+impl<const M: usize, const C: usize> Kernel for Outer<M, C> {
     #[inline(always)]
     fn run<V: Lanes>(&self) {
         for i in 0..M * C {
@@ -126,15 +143,20 @@ impl<const M: usize, const C: usize> crate::cpu::Kernel for AddOuter<M, C> {
             for m in 0..M {
                 for c in 0..C {
                     let to = self.to.add((m * C + c) * LANES);
-                    sums[m][c].add(V::load(to)).store(to);
+                    if self.add {
+                        sums[m][c].add(V::load(to)).store(to);
+                    } else {
+                        sums[m][c].store(to);
+                    }
                 }
             }
         }
     }
 }
 
-/// Adds the outer product of `rows` broadcast values with `columns` vectors to `to`, register block by block.
-pub(crate) fn add_outer_rows<V: Lanes>(a: *const f32, rows: usize, b: *const f32, columns: usize, walk: Walk, to: *mut f32) {
+/// Outer product of `rows` broadcast values with the target's columns, register block by block.
+pub(crate) fn outer_rows<V: Lanes>(a: *const f32, rows: usize, b: *const f32, walk: Walk, target: Target) {
+    let Target { to, columns, add } = target;
     let mut first = 0;
     while first < rows {
         let many = (rows - first).min(V::ROWS);
@@ -142,14 +164,33 @@ pub(crate) fn add_outer_rows<V: Lanes>(a: *const f32, rows: usize, b: *const f32
         macro_rules! call {
             ($($m:literal)*) => {
                 match (many, columns) {
-                    $(($m, 1) => V::call(&AddOuter::<$m, 1> { a, b, walk, to }),
-                      ($m, 2) => V::call(&AddOuter::<$m, 2> { a, b, walk, to }),)*
+                    $(($m, 1) => V::call(&Outer::<$m, 1> { a, b, walk, to, add }),
+                      ($m, 2) => V::call(&Outer::<$m, 2> { a, b, walk, to, add }),)*
                     other => unreachable!("a register block of {other:?}"),
                 }
             };
         }
         call!(1 2 3 4 5 6 7 8);
         first += many;
+    }
+}
+
+/// `to += from`, vector by vector.
+pub(crate) struct AddSlice<'a> {
+    pub to: *mut f32,
+    pub from: &'a [f32],
+}
+
+impl Kernel for AddSlice<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        for i in (0..self.from.len()).step_by(LANES) {
+            // SAFETY: both sides have whole vectors, and `to` belongs to this task.
+            unsafe {
+                let to = self.to.add(i);
+                V::load(self.from.as_ptr().add(i)).add(V::load(to)).store(to);
+            }
+        }
     }
 }
 

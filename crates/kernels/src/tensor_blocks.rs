@@ -124,7 +124,8 @@ unsafe impl Sync for WriteBlock {}
 
 impl WriteBlock {
     /// A block that nobody wants.
-    pub(crate) const UNWANTED: Self = Self { values: std::ptr::null_mut(), width: 0, add: false, stream: false };
+    pub(crate) const UNWANTED: Self =
+        Self { values: std::ptr::null_mut(), width: 0, add: false, stream: false };
 
     #[inline(always)]
     pub(crate) fn wanted(&self) -> bool {
@@ -190,7 +191,8 @@ impl<'a> Writer<'a> {
 
     fn place(&mut self, grid: Grid, first: usize, values: &mut [f32], width: usize, add: bool) {
         let start = values.as_mut_ptr();
-        let stream = !add && values.len() >= STREAM_VALUES && start.addr().is_multiple_of(LANES * size_of::<f32>());
+        let stream =
+            !add && values.len() >= STREAM_VALUES && start.addr().is_multiple_of(LANES * size_of::<f32>());
         for n in 0..grid.n {
             for b in 0..width / LANES {
                 let values = start.wrapping_add(n * grid.voxels() * width + b * LANES);
@@ -207,7 +209,11 @@ impl<'a> Writer<'a> {
     /// The block, or the unwanted one behind the last.
     #[inline(always)]
     pub(crate) fn block(&self, sample: usize, block: usize) -> WriteBlock {
-        if block < self.per_sample { self.blocks[sample * self.per_sample + block] } else { WriteBlock::UNWANTED }
+        if block < self.per_sample {
+            self.blocks[sample * self.per_sample + block]
+        } else {
+            WriteBlock::UNWANTED
+        }
     }
 }
 

@@ -62,13 +62,30 @@ impl TransposedConv {
     }
 
     /// Output.
-    pub fn forward(&self, input: Grid, source: &Source, packed: &Packed, bias: Option<&[f32]>, out: &mut [f32]) {
+    pub fn forward(
+        &self,
+        input: Grid,
+        source: &Source,
+        packed: &Packed,
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
         check("channels of the source", source.channels, self.inputs);
         let output = self.output(input);
         let (reader, writer) = (Reader::new(input, &[*source]), Writer::whole(output, out, self.outputs));
         let (bias, view) = (bias.map(|bias| padded_bias(bias, self.outputs)), self.forward_view());
         let weights = &packed.values;
-        Direct::new(packed.cpu, self.forward_pattern(), &view, [input, output], reader, writer, weights, bias).run(None);
+        Direct::new(
+            packed.cpu,
+            self.forward_pattern(),
+            &view,
+            [input, output],
+            reader,
+            writer,
+            weights,
+            bias,
+        )
+        .run(None);
     }
 
     /// Weights for [`TransposedConv::input_gradient`] on an input of this grid.
@@ -87,20 +104,45 @@ impl TransposedConv {
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sink: Sink) {
         let (output, mut sinks) = (self.output(input), [Some(sink)]);
         let source = Source { values: grad_out, channels: self.outputs, pending: None };
-        let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
+        let (reader, writer) =
+            (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
         let (view, weights) = (self.backward_view(), &packed.values);
-        Direct::new(packed.cpu, self.backward_pattern(), &view, [output, input], reader, writer, weights, None).run(None);
+        Direct::new(
+            packed.cpu,
+            self.backward_pattern(),
+            &view,
+            [output, input],
+            reader,
+            writer,
+            weights,
+            None,
+        )
+        .run(None);
     }
 
     /// Gradients with respect to weights and bias; both are overwritten.
-    pub fn weight_gradient(&self, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32], db: Option<&mut [f32]>) {
+    pub fn weight_gradient(
+        &self,
+        input: Grid,
+        source: &Source,
+        grad_out: &[f32],
+        dw: &mut [f32],
+        db: Option<&mut [f32]>,
+    ) {
         self.weight_gradient_with(Cpu::detected(), input, source, grad_out, dw);
         if let Some(db) = db {
             bias_gradient(grad_out, self.outputs, db);
         }
     }
 
-    pub(crate) fn weight_gradient_with(&self, cpu: Cpu, input: Grid, source: &Source, grad_out: &[f32], dw: &mut [f32]) {
+    pub(crate) fn weight_gradient_with(
+        &self,
+        cpu: Cpu,
+        input: Grid,
+        source: &Source,
+        grad_out: &[f32],
+        dw: &mut [f32],
+    ) {
         check("channels of the source", source.channels, self.inputs);
         let (view, output) = (self.backward_view(), self.output(input));
         view.check(dw.len(), self.taps());

@@ -16,6 +16,6 @@ mod topology;
 pub use fingerprint::{CaseStatistics, Fingerprint, Intensities};
 pub use foreground::{ClassLocations, foreground_locations};
 pub use normalise::Normalization;
-pub use planner::{DatasetFacts, Planner, plan};
+pub use planner::{DatasetFacts, PlanOptions, Planner, plan, plan_with};
 pub use plans::{Configuration, Plans};
 pub use prepare::{Prepared, Undo, prepare, prepare_with};

@@ -26,6 +26,7 @@ impl RandomState {
     }
 
     /// Next 32 bits.
+    #[inline]
     pub fn next_u32(&mut self) -> u32 {
         if self.next == N {
             self.twist();
@@ -39,15 +40,23 @@ impl RandomState {
     }
 
     fn twist(&mut self) {
-        for i in 0..N {
-            let y = (self.state[i] & 0x8000_0000) | (self.state[(i + 1) % N] & 0x7fff_ffff);
-            let odd = if y & 1 == 1 { 0x9908_b0df } else { 0 };
-            self.state[i] = self.state[(i + M) % N] ^ (y >> 1) ^ odd;
+        let mixed = |here: u32, next: u32| {
+            let y = (here & 0x8000_0000) | (next & 0x7fff_ffff);
+            (y >> 1) ^ ((y & 1).wrapping_neg() & 0x9908_b0df)
+        };
+        let state = &mut self.state;
+        for i in 0..N - M {
+            state[i] = state[i + M] ^ mixed(state[i], state[i + 1]);
         }
+        for i in N - M..N - 1 {
+            state[i] = state[i + M - N] ^ mixed(state[i], state[i + 1]);
+        }
+        state[N - 1] = state[M - 1] ^ mixed(state[N - 1], state[0]);
         self.next = 0;
     }
 
     /// Uniform in `0..=max`; `max` of 0 draws nothing.
+    #[inline]
     pub fn up_to(&mut self, max: u32) -> u32 {
         if max == 0 {
             return 0;

@@ -7,6 +7,9 @@ use galen_core::{Architecture, Error, NetworkClass, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Configurations that a planner writes itself.
+const DEFAULT_CONFIGURATIONS: [&str; 4] = ["2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres"];
+
 /// A plans file.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "Map<String, Value>", into = "Map<String, Value>")]
@@ -123,6 +126,17 @@ impl Plans {
     /// As JSON.
     pub fn to_json(&self) -> Value {
         Value::Object(self.json.clone())
+    }
+
+    /// Keeps configurations of an older plans file that these plans do not have, such as hand-made ones.
+    pub fn keep_others_of(&mut self, older: &Self) {
+        if let Some(own) = self.json.get_mut("configurations").and_then(Value::as_object_mut) {
+            for (name, configuration) in older.configurations() {
+                if !DEFAULT_CONFIGURATIONS.contains(&name.as_str()) && !own.contains_key(name) {
+                    own.insert(name.clone(), configuration.clone());
+                }
+            }
+        }
     }
 
     /// Names of the configurations, in file order.
@@ -342,5 +356,55 @@ impl Reader<'_> {
         } else {
             Err(self.bad("architecture", "not the same number of stages or axes everywhere"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn plans(configurations: Value) -> Plans {
+        Plans::from_json(&json!({ "plans_name": "p", "configurations": configurations })).unwrap()
+    }
+
+    fn configuration(class: &str) -> Value {
+        json!({
+            "data_identifier": "p_2d", "batch_size": 2, "patch_size": [16, 16], "spacing": [1.0, 1.0],
+            "normalization_schemes": ["CTNormalization"], "use_mask_for_norm": [false],
+            "architecture": { "network_class_name": class, "arch_kwargs": {
+                "n_stages": 2, "features_per_stage": [8, 16], "kernel_sizes": [[3, 3], [3, 3]],
+                "strides": [[1, 1], [2, 2]], "n_conv_per_stage": 2, "n_conv_per_stage_decoder": [2],
+                "conv_op": "torch.nn.modules.conv.Conv2d", "norm_op": "torch.nn.modules.instancenorm.InstanceNorm2d",
+                "dropout_op": null, "nonlin": "torch.nn.LeakyReLU"
+            } }
+        })
+    }
+
+    #[test]
+    fn children_override_what_they_inherit() {
+        let child = json!({ "inherits_from": "2d", "batch_size": 7 });
+        let plans = plans(json!({ "2d": configuration("moved.PlainConvUNet"), "big": child }));
+        let big = plans.configuration("big").unwrap();
+        assert_eq!(
+            (big.batch_size, big.patch3(), big.architecture.encoder_depth),
+            (7, [1, 16, 16], vec![2, 2])
+        );
+    }
+
+    #[test]
+    fn circles_unknown_networks_and_unknown_names_are_said() {
+        let circle = plans(json!({ "a": { "inherits_from": "b" }, "b": { "inherits_from": "a" } }));
+        assert!(circle.configuration("a").unwrap_err().to_string().contains("inherits"));
+        let unknown = plans(json!({ "2d": configuration("some.Primus") }));
+        assert!(unknown.configuration("2d").unwrap_err().to_string().contains("some.Primus"));
+        assert!(unknown.configuration("3d").unwrap_err().to_string().contains("only 2d"));
+    }
+
+    #[test]
+    fn hand_made_configurations_survive_planning() {
+        let mut new = plans(json!({ "2d": 1 }));
+        new.keep_others_of(&plans(json!({ "2d": 2, "3d_lowres": 3, "mine": 4 })));
+        assert_eq!(new.to_json()["configurations"], json!({ "2d": 1, "mine": 4 }));
     }
 }

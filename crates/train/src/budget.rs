@@ -2,7 +2,9 @@
 //! are chosen so that the whole learning-rate schedule fits.
 //!
 //! Why so: at equal time many small steps beat few large ones until a run is some thousand steps long, and a
-//! schedule that reaches its end beats a better network that does not.
+//! schedule that reaches its end beats a better network that does not. Width is the last thing to give up: at
+//! nnU-Net's learning rate half the width learns slower per step by more than it gains in speed (Hippocampus:
+//! pseudo Dice 0.6 after 100 steps at width 32, 0.3 after three times as many at width 16).
 
 use crate::schedule::Schedule;
 use galen_core::{Error, Result};
@@ -36,8 +38,8 @@ pub struct Offer<'a> {
 
 /// Smallest batch: deep supervision and the oversampling rule need one free and one foreground sample.
 const BATCH_MIN: usize = 2;
-/// Below this many iterations a narrower network learns more.
-const ITERATIONS_MIN: usize = 500;
+/// With fewer iterations than this no network learns anything; a narrower one at least gets more of them.
+const ITERATIONS_MIN: usize = 50;
 /// Above this many iterations a larger batch learns more.
 const ITERATIONS_PLENTY: usize = 4000;
 /// Widths tried, as quarters of the plan's.
@@ -209,8 +211,8 @@ mod tests {
         let usual = chosen(20.0, 1.0);
         assert_eq!((usual.batch_size, usual.features[0]), (2, 32));
         assert!(usual.iterations > 900);
-        let slow = chosen(5.0, 1.0);
-        assert_eq!((slow.batch_size, slow.features[0], slow.features[3]), (2, 16, 128));
+        let slow = chosen(1.0, 1.5);
+        assert_eq!((slow.batch_size, slow.features[0], slow.features[3]), (2, 24, 192));
         let rich = chosen(600.0, 1.0);
         assert_eq!((rich.batch_size, rich.features[0]), (9, 32));
         assert!(rich.iterations >= 3900);

@@ -153,7 +153,9 @@ impl House {
             let mut labels = vec![0u8; image.len()];
             for (i, (voxel, label)) in image.iter_mut().zip(&mut labels).enumerate() {
                 let at = [i / (size[1] * size[2]), i / size[2] % size[1], i % size[2]];
-                let inside = |low: usize, high: usize| at.iter().all(|&p| (low + case % 3..high + case % 3).contains(&p));
+                let inside = |low: usize, high: usize| {
+                    at.iter().all(|&p| (low + case % 3..high + case % 3).contains(&p))
+                };
                 *label = u8::from(inside(4, 12)) + u8::from(inside(6, 9));
                 let noise = (i * 7919 + case * 104_729) % 41;
                 *voxel = [0, 100, 200][usize::from(*label)] + noise as i16;
@@ -172,7 +174,8 @@ impl House {
     pub fn kill(&self, arguments: &[&str], milliseconds: u64) -> bool {
         let mut command = Command::new(env!("CARGO_BIN_EXE_galen"));
         command.args(arguments).current_dir(self.path());
-        let mut child = command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let mut child =
+            command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(milliseconds));
         let running = child.try_wait().unwrap().is_none();
         child.kill().ok();

@@ -1,6 +1,6 @@
 //! Writes NIfTI-1, single file; sform and qform say the same.
 
-use crate::bytes::{Type, raw};
+use crate::bytes::{Type, layout, raw};
 use crate::gzip;
 use galen_core::{Error, Result, Volume};
 use std::borrow::Cow;
@@ -16,7 +16,7 @@ pub fn write<'a>(path: &Path, volume: &'a Volume) -> Result<Vec<Cow<'a, [u8]>>> 
     let header = header(volume);
     let compress = path.file_name().is_some_and(|n| n.to_string_lossy().to_lowercase().ends_with(".gz"));
     Ok(if compress {
-        vec![gzip::gzip(&header, raw(&volume.voxels)).into()]
+        vec![gzip::gzip(&header, raw(&volume.voxels), layout(volume)).into()]
     } else {
         vec![header.into(), raw(&volume.voxels).into()]
     })

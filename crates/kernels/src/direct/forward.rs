@@ -38,16 +38,18 @@ impl Moments {
     /// Adds the parts in their order to `[n, lanes, 2]`.
     pub(crate) fn reduce(&self, to: &mut [f64]) {
         let lanes = self.blocks * LANES;
-        to.par_chunks_mut(lanes * 2).zip(self.parts.par_chunks(self.per_sample * lanes * 2)).for_each(|(to, parts)| {
-            to.fill(0.0);
-            for part in parts.chunks(lanes * 2) {
-                for (lane, to) in to.chunks_mut(2).enumerate() {
-                    let at = lane / LANES * 2 * LANES + lane % LANES;
-                    to[0] += f64::from(part[at]);
-                    to[1] += f64::from(part[at + LANES]);
+        to.par_chunks_mut(lanes * 2).zip(self.parts.par_chunks(self.per_sample * lanes * 2)).for_each(
+            |(to, parts)| {
+                to.fill(0.0);
+                for part in parts.chunks(lanes * 2) {
+                    for (lane, to) in to.chunks_mut(2).enumerate() {
+                        let at = lane / LANES * 2 * LANES + lane % LANES;
+                        to[0] += f64::from(part[at]);
+                        to[1] += f64::from(part[at + LANES]);
+                    }
                 }
-            }
-        });
+            },
+        );
     }
 }
 
@@ -111,18 +113,21 @@ impl<'a> Direct<'a> {
         }
     }
 
-    /// Places along z and y per task: as many as keep the packed halo in the cache.
+    /// Places along z and y per task: as many as keep the packed halo in the cache. The number of samples has no say,
+    /// so that moments are summed the same way for a sample alone and in a batch.
     fn boxes(&self, places: [usize; 3]) -> [usize; 2] {
-        let fits = |z: usize, y: usize| Halo::new(&self.pattern, self.channels.clone(), [z, y, places[2]]).len() <= HALO_VALUES;
+        let fits = |z: usize, y: usize| {
+            Halo::new(&self.pattern, self.channels.clone(), [z, y, places[2]]).len() <= HALO_VALUES
+        };
         let groups = self.writer.count().div_ceil(self.cpu.columns());
-        if self.written.n * groups >= TASKS / 4 && fits(places[0], places[1]) {
+        if groups >= TASKS / 4 && fits(places[0], places[1]) {
             return [places[0].max(1), places[1].max(1)];
         }
         let (mut z, mut y) = (1, places[1].max(1));
         while y > 1 && !fits(1, y) {
             y = y.div_ceil(2);
         }
-        let boxes = |z: usize| self.written.n * places[0].div_ceil(z) * places[1].div_ceil(y);
+        let boxes = |z: usize| places[0].div_ceil(z) * places[1].div_ceil(y);
         while z < places[0] && fits(z + 1, y) && boxes(z + 1) >= TASKS {
             z += 1;
         }
@@ -146,9 +151,17 @@ impl Task for BoxTask<'_> {
         let all = self.all;
         let halo = Halo::new(&all.pattern, all.channels.clone(), [self.z.len(), self.y.len(), self.x]);
         with_scratch(halo.len(), |scratch| {
-            halo.pack::<V>(&all.reader, all.read.size, self.n, [self.z.start, self.y.start, 0], 0..halo.rows(), scratch);
+            halo.pack::<V>(
+                &all.reader,
+                all.read.size,
+                self.n,
+                [self.z.start, self.y.start, 0],
+                0..halo.rows(),
+                scratch,
+            );
             self.clear_moments();
-            let phases: Vec<_> = all.pattern.phases.iter().map(|p| (p, halo.steps(p), self.plane(&halo, p))).collect();
+            let phases: Vec<_> =
+                all.pattern.phases.iter().map(|p| (p, halo.steps(p), self.plane(&halo, p))).collect();
             for group in self.groups.clone() {
                 let mut before = 0;
                 for (phase, steps, plane) in &phases {
@@ -173,7 +186,8 @@ struct Place {
 impl BoxTask<'_> {
     fn clear_moments(&self) {
         let Some(moments) = self.moments else { return };
-        let blocks = self.groups.start * self.all.cpu.columns()..(self.groups.end * self.all.cpu.columns()).min(self.all.writer.count());
+        let blocks = self.groups.start * self.all.cpu.columns()
+            ..(self.groups.end * self.all.cpu.columns()).min(self.all.writer.count());
         for i in blocks.start * 2 * LANES..blocks.end * 2 * LANES {
             // SAFETY: the part of this box, and of it the blocks of this task.
             unsafe { *moments.add(i) = 0.0 };
@@ -194,10 +208,21 @@ impl BoxTask<'_> {
         places
     }
 
-    fn phase<V: Lanes>(&self, halo: &Halo, phase: &Phase, steps: &[usize], plane: &[Place], group: usize, weights: &[f32], scratch: &[f32]) {
+    fn phase<V: Lanes>(
+        &self,
+        halo: &Halo,
+        phase: &Phase,
+        steps: &[usize],
+        plane: &[Place],
+        group: usize,
+        weights: &[f32],
+        scratch: &[f32],
+    ) {
         let (all, size) = (self.all, self.all.written.size);
         let columns = group_width(all.writer.count(), V::COLUMNS, group);
-        let out = [0, 1].map(|c| if c < columns { all.writer.block(self.n, group * V::COLUMNS + c) } else { WriteBlock::UNWANTED });
+        let out = [0, 1].map(|c| {
+            if c < columns { all.writer.block(self.n, group * V::COLUMNS + c) } else { WriteBlock::UNWANTED }
+        });
         if !out.iter().any(WriteBlock::wanted) {
             return;
         }

@@ -7,7 +7,6 @@ use crate::LANES;
 use crate::cpu::Kernel;
 use crate::lanes::Lanes;
 use crate::tensor_blocks::{ReadBlock, Reader};
-use crate::weight_view::WeightView;
 use std::ops::Range;
 
 /// Real channels up to which they are packed one by one instead of in blocks.
@@ -25,7 +24,8 @@ pub(crate) enum Channels {
 impl Channels {
     /// `rows` are the lanes of the tensor that is read, `None` where a lane is padding.
     pub(crate) fn of(rows: &[Option<usize>]) -> Self {
-        let real: Vec<_> = (0..rows.len()).filter(|&i| rows[i].is_some()).map(|i| (i / LANES, i % LANES)).collect();
+        let real: Vec<_> =
+            (0..rows.len()).filter(|&i| rows[i].is_some()).map(|i| (i / LANES, i % LANES)).collect();
         if real.len() <= NARROW { Self::Few(real) } else { Self::Blocks(rows.len() / LANES) }
     }
 
@@ -62,14 +62,6 @@ impl Channels {
     }
 }
 
-/// Channels that a direct convolution multiplies per tap.
-pub(crate) fn packed_rows(view: &WeightView) -> usize {
-    match Channels::of(&view.rows) {
-        Channels::Blocks(blocks) => blocks * LANES,
-        Channels::Few(real) => real.len(),
-    }
-}
-
 /// Sizes of a packed halo, in values.
 #[derive(Clone, Debug)]
 pub(crate) struct Halo {
@@ -87,9 +79,8 @@ impl Halo {
     /// Halo of a box of `places` (numbers of `q`).
     pub(crate) fn new(pattern: &Pattern, channels: Channels, places: [usize; 3]) -> Self {
         let reach = [0, 1, 2].map(|a| pattern.reach(a));
-        let extent = [0, 1, 2].map(|a| {
-            (places[a].max(1) - 1) * pattern.read_step[a] + (reach[a].1 - reach[a].0) as usize + 1
-        });
+        let extent = [0, 1, 2]
+            .map(|a| (places[a].max(1) - 1) * pattern.read_step[a] + (reach[a].1 - reach[a].0) as usize + 1);
         let row = match &channels {
             Channels::Blocks(blocks) => blocks * extent[2] * LANES,
             Channels::Few(real) => (extent[2] * real.len()).next_multiple_of(LANES),
@@ -122,8 +113,10 @@ impl Halo {
         let mut steps = Vec::new();
         for z in &phase.taps[0] {
             for y in &phase.taps[1] {
-                let row = (z.delta - self.low[0]) as usize * self.plane + (y.delta - self.low[1]) as usize * self.row;
-                let x = phase.taps[2].iter().map(|x| (x.delta - self.low[2]) as usize * self.channels.pixel());
+                let row = (z.delta - self.low[0]) as usize * self.plane
+                    + (y.delta - self.low[1]) as usize * self.row;
+                let x =
+                    phase.taps[2].iter().map(|x| (x.delta - self.low[2]) as usize * self.channels.pixel());
                 match &self.channels {
                     Channels::Blocks(blocks) => {
                         for b in 0..*blocks {
@@ -138,7 +131,15 @@ impl Halo {
     }
 
     /// Packs some rows for the box that begins at `first`; `out` holds the rows of the range.
-    pub(crate) fn pack<V: Lanes>(&self, reader: &Reader, size: [usize; 3], n: usize, first: [usize; 3], rows: Range<usize>, out: &mut [f32]) {
+    pub(crate) fn pack<V: Lanes>(
+        &self,
+        reader: &Reader,
+        size: [usize; 3],
+        n: usize,
+        first: [usize; 3],
+        rows: Range<usize>,
+        out: &mut [f32],
+    ) {
         let start = [0, 1, 2].map(|a| (first[a] * self.read_step[a]) as isize + self.low[a]);
         for (r, out) in rows.zip(out.chunks_exact_mut(self.row)) {
             let z = start[0] + (r / self.extent[1]) as isize;
@@ -154,7 +155,13 @@ impl Halo {
                 Channels::Blocks(blocks) => {
                     for (b, out) in (0..*blocks).zip(out.chunks_exact_mut(self.extent[2] * LANES)) {
                         let inside = inside.clone();
-                        V::call(&PackRow { block: reader.block(n, b), first: voxel + start[2], inside, out: out.as_mut_ptr(), extent: self.extent[2] });
+                        V::call(&PackRow {
+                            block: reader.block(n, b),
+                            first: voxel + start[2],
+                            inside,
+                            out: out.as_mut_ptr(),
+                            extent: self.extent[2],
+                        });
                     }
                 }
                 Channels::Few(real) => pack_few(reader, real, n, voxel + start[2], inside, out),
@@ -163,7 +170,14 @@ impl Halo {
     }
 }
 
-fn pack_few(reader: &Reader, real: &[(usize, usize)], n: usize, first: isize, inside: Range<usize>, out: &mut [f32]) {
+fn pack_few(
+    reader: &Reader,
+    real: &[(usize, usize)],
+    n: usize,
+    first: isize,
+    inside: Range<usize>,
+    out: &mut [f32],
+) {
     out.fill(0.0);
     for (i, &(block, lane)) in real.iter().enumerate() {
         let block = reader.block(n, block);

@@ -6,7 +6,7 @@ use super::halo::{Channels, Halo};
 use super::pattern::{Pattern, Phase};
 use crate::cpu::{Cpu, Task};
 use crate::lanes::Lanes;
-use crate::product::{Walk, add_outer_rows, group_width};
+use crate::product::{Target, Walk, group_width, outer_rows};
 use crate::scratch::{Recycled, Shared, with_scratch};
 use crate::tensor_blocks::Reader;
 use crate::weight_view::WeightView;
@@ -20,6 +20,8 @@ const LARGE_CHUNK: usize = 1 << 20;
 /// Parts with sums of their own at most, and values of all their sums at most.
 const PARTS: usize = 16;
 const PART_VALUES: usize = 8 << 20;
+/// Fewest voxels per part: each part clears and adds up all its sums.
+const PART_PLACES: usize = 512;
 /// Values of one block of rows, which several taps read from the first-level cache.
 const ROW_VALUES: usize = 4 << 10;
 /// Shares of the steps when all threads work on one slab.
@@ -45,10 +47,13 @@ impl DirectWeightGradient<'_> {
         let phase = &self.pattern.phases[0];
         let len = channels.weight_rows(phase) * self.view.columns.len();
         let [z, y, x] = self.output.size;
-        let fits = |planes: usize, values: usize| Halo::new(&self.pattern, channels.clone(), [planes, y, x]).len() <= values;
+        let fits = |planes: usize, values: usize| {
+            Halo::new(&self.pattern, channels.clone(), [planes, y, x]).len() <= values
+        };
         let planes = |values: usize| (1..=z).take_while(|&planes| fits(planes, values)).last().unwrap_or(1);
-        let slabs = self.output.n * z.div_ceil(planes(SMALL_CHUNK));
-        let parts = (PART_VALUES / len.max(1)).min(slabs).min(PARTS);
+        let slabs = self.output.n * z.div_ceil(planes(SMALL_CHUNK).max(1));
+        let places = self.output.n * self.output.voxels();
+        let parts = (PART_VALUES / len.max(1)).min(slabs).min(places / PART_PLACES).min(PARTS);
         let shared = parts < 4;
         let planes = planes(if shared { LARGE_CHUNK } else { SMALL_CHUNK });
         let slabs = slabs_of(self.output.n, z, planes);
@@ -72,9 +77,11 @@ impl DirectWeightGradient<'_> {
         }
         for part in 1..parts {
             let (first, rest) = sums.split_at_mut(part * len);
-            first[..len].par_chunks_mut(LANES * 256).zip(rest[..len].par_chunks(LANES * 256)).for_each(|(to, from)| {
-                to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
-            });
+            first[..len].par_chunks_mut(LANES * 256).zip(rest[..len].par_chunks(LANES * 256)).for_each(
+                |(to, from)| {
+                    to.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                },
+            );
         }
         self.unpack(&channels, phase, &sums, dw);
     }
@@ -84,18 +91,37 @@ impl DirectWeightGradient<'_> {
         let packed = &mut packed[..halo.len()];
         let pack = |(i, out): (usize, &mut [f32])| {
             let rows = i * PACK_ROWS..i * PACK_ROWS + out.len() / halo.row_len();
-            self.cpu.run(&PackTask { all: self, halo, n, first: [z.start, 0, 0], rows, out: Shared::new(out) });
+            self.cpu.run(&PackTask {
+                all: self,
+                halo,
+                n,
+                first: [z.start, 0, 0],
+                rows,
+                out: Shared::new(out),
+            });
         };
         if shared {
             packed.par_chunks_mut(halo.row_len() * PACK_ROWS).enumerate().for_each(pack);
         } else {
             packed.chunks_mut(halo.row_len() * PACK_ROWS).enumerate().for_each(pack);
         }
-        let (phase, groups) = (&self.pattern.phases[0], self.view.column_blocks().div_ceil(self.cpu.columns()));
+        let (phase, groups) =
+            (&self.pattern.phases[0], self.view.column_blocks().div_ceil(self.cpu.columns()));
         let steps = halo.steps(phase);
         let per_z = steps.len() / phase.taps[0].len();
         let task = |group: usize, some: Range<usize>| {
-            self.cpu.run(&TapTask { all: self, halo, packed, n, z, per_z, all_steps: &steps, steps: some, group, sums });
+            self.cpu.run(&TapTask {
+                all: self,
+                halo,
+                packed,
+                n,
+                z,
+                per_z,
+                all_steps: &steps,
+                steps: some,
+                group,
+                sums,
+            });
         };
         if shared {
             let share = steps.len().div_ceil(SHARES).max(1);
@@ -112,23 +138,27 @@ impl DirectWeightGradient<'_> {
     /// From `[group][tap rows, channels][columns]` to the layout of the weights.
     fn unpack(&self, channels: &Channels, phase: &Phase, sums: &[f32], dw: &mut [f32]) {
         let taps: usize = self.pattern.kernel.iter().product();
-        self.view.check(dw.len(), taps);
-        let inputs = self.view.rows.iter().flatten().count();
         let (columns, blocks) = (self.cpu.columns(), self.view.column_blocks());
         let (rows, nx) = (channels.weight_rows(phase), phase.taps[2].len());
         let per_row = rows / (taps / nx);
-        dw.par_chunks_mut(inputs * taps).enumerate().for_each(|(column, dw)| {
-            let group = column / (columns * LANES);
-            let width = group_width(blocks, columns, group) * LANES;
-            let from = &sums[group * columns * LANES * rows + column % (columns * LANES)..];
-            for (lane, channel) in self.view.rows.iter().enumerate().filter_map(|(lane, c)| c.map(|c| (lane, c))) {
+        let out = Shared::new(dw);
+        (0..blocks.div_ceil(columns) * self.view.row_blocks()).into_par_iter().for_each(|t| {
+            let (group, block) = (t / self.view.row_blocks(), t % self.view.row_blocks());
+            let (width, first) = (group_width(blocks, columns, group) * LANES, group * columns * LANES);
+            for lane in block * LANES..(block + 1) * LANES {
+                let Some(channel) = self.view.rows[lane] else { continue };
                 for tap in 0..taps {
-                    let (tap_row, x) = (tap / nx, tap % nx);
-                    let row = match channels {
-                        Channels::Blocks(_) => tap_row * per_row + (lane / LANES * nx + x) * LANES + lane % LANES,
-                        Channels::Few(real) => tap_row * per_row + x * real.len() + channel,
-                    };
-                    dw[channel * taps + tap] = from[row * width];
+                    let row = tap / nx * per_row
+                        + match channels {
+                            Channels::Blocks(_) => (lane / LANES * nx + tap % nx) * LANES + lane % LANES,
+                            Channels::Few(real) => tap % nx * real.len() + channel,
+                        };
+                    let from = &sums[first * rows + row * width..][..width];
+                    for (column, &sum) in self.view.columns[first..first + width].iter().zip(from) {
+                        let Some(column) = *column else { continue };
+                        // SAFETY: each task writes its own rows and columns.
+                        unsafe { *out.at(self.view.at(channel, column) + tap) = sum };
+                    }
                 }
             }
         });
@@ -179,15 +209,29 @@ impl Task for TapTask<'_> {
         let rows = (ROW_VALUES / (nx * (pixel + columns * LANES)).max(1)).clamp(1, ny);
         for z in self.z.clone() {
             let taps = phase.inside_z((z * all.pattern.read_step[0]) as isize, all.read.size[0]);
-            let steps = self.steps.start.max(taps.start * self.per_z)..self.steps.end.min(taps.end * self.per_z);
+            let steps =
+                self.steps.start.max(taps.start * self.per_z)..self.steps.end.min(taps.end * self.per_z);
             for y in (0..ny).step_by(rows) {
-                let walk = Walk { rows: rows.min(ny - y), count: nx, row: [self.halo.place([0, 1, 0]), nx * width], step: [pixel, width], column: LANES };
+                let walk = Walk {
+                    rows: rows.min(ny - y),
+                    count: nx,
+                    row: [self.halo.place([0, 1, 0]), nx * width],
+                    step: [pixel, width],
+                    column: LANES,
+                };
                 let from = self.halo.place([z - self.z.start, y, 0]);
                 let voxel = (self.n * all.output.size[0] + z) * ny * nx + y * nx;
                 let grad = &all.grad[voxel * width + self.group * V::COLUMNS * LANES..];
                 for step in steps.clone() {
                     let to = self.sums.at(first + step * run * columns * LANES);
-                    add_outer_rows::<V>(self.packed[from + self.all_steps[step]..].as_ptr(), run, grad.as_ptr(), columns, walk, to);
+                    let from = &self.packed[from + self.all_steps[step]..];
+                    outer_rows::<V>(
+                        from.as_ptr(),
+                        run,
+                        grad.as_ptr(),
+                        walk,
+                        Target { to, columns, add: true },
+                    );
                 }
             }
         }

@@ -19,17 +19,19 @@ pub(crate) fn pack(pattern: &Pattern, view: &WeightView, columns: usize, weights
     packed.fill(0.0);
     let out = Shared::new(&mut packed);
     let slots = slots(pattern, &channels);
-    (0..blocks.div_ceil(columns)).into_par_iter().for_each(|group| {
-        let width = group_width(blocks, columns, group) * LANES;
-        for lane in 0..width {
-            let Some(column) = view.columns[group * columns * LANES + lane] else { continue };
-            for (row_lane, row) in view.rows.iter().enumerate() {
-                let Some(row) = *row else { continue };
+    let tasks = blocks.div_ceil(columns) * view.row_blocks();
+    (0..tasks).into_par_iter().for_each(|t| {
+        let (group, block) = (t / view.row_blocks(), t % view.row_blocks());
+        let (width, first) = (group_width(blocks, columns, group) * LANES, group * columns * LANES);
+        for row_lane in block * LANES..(block + 1) * LANES {
+            let Some(row) = view.rows[row_lane] else { continue };
+            for lane in 0..width {
+                let Some(column) = view.columns[first + lane] else { continue };
                 let from = &weights[view.at(row, column)..];
                 for slot in &slots {
-                    let at = slot.first * view.columns.len() + group * columns * LANES * slot.rows + slot.row(row_lane, row) * width + lane;
-                    // SAFETY: each group writes its own columns.
-                    unsafe { *out.at(at) = from[slot.tap] };
+                    let before = slot.first * view.columns.len() + first * slot.rows;
+                    // SAFETY: each task writes its own rows and columns.
+                    unsafe { *out.at(before + slot.row(row_lane, row) * width + lane) = from[slot.tap] };
                 }
             }
         }
@@ -51,7 +53,11 @@ struct Slot {
 
 impl Slot {
     fn row(&self, lane: usize, channel: usize) -> usize {
-        if self.block == 0 { self.base + channel } else { self.base + lane / LANES * self.block + lane % LANES }
+        if self.block == 0 {
+            self.base + channel
+        } else {
+            self.base + lane / LANES * self.block + lane % LANES
+        }
     }
 }
 
@@ -70,7 +76,13 @@ fn slots(pattern: &Pattern, channels: &Channels) -> Vec<Slot> {
                         Channels::Blocks(_) => (row + i * LANES, nx * LANES),
                         Channels::Few(real) => (row + i * real.len(), 0),
                     };
-                    slots.push(Slot { tap: (z.kernel * ky + y.kernel) * kx + x.kernel, first, rows, base, block });
+                    slots.push(Slot {
+                        tap: (z.kernel * ky + y.kernel) * kx + x.kernel,
+                        first,
+                        rows,
+                        base,
+                        block,
+                    });
                 }
                 row += per_row;
             }

@@ -16,11 +16,14 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Transformed weights up to this size are streamed once per small block; larger ones once per large chunk.
-fn small_weights() -> usize { crate::tune("SMALL", 2048) << 10 }
+const SMALL_WEIGHTS: usize = 2 << 20;
 /// Values of the frequency domain of one small block.
-fn block_values() -> usize { crate::tune("BLOCK", 320) << 10 }
+const BLOCK_VALUES: usize = 320 << 10;
 /// Values of the frequency domain of one chunk whose steps are each shared out to all threads.
-fn chunk_values() -> usize { crate::tune("CHUNK", 6144) << 10 }
+const CHUNK_VALUES: usize = 6 << 20;
+/// Tiles of one small block.
+const FEWEST_TILES: usize = 14;
+const MOST_TILES: usize = 28;
 
 /// A convolution by minimal filtering, ready to run.
 pub(crate) struct Winograd<'a> {
@@ -37,14 +40,18 @@ pub(crate) struct Winograd<'a> {
 impl Winograd<'_> {
     /// Runs it; `moments` gets sum and sum of squares per sample and lane.
     pub(crate) fn run(&self, moments: Option<&mut [f64]>) {
-        let mut parts = moments.is_some().then(|| Moments::new(self.tiling.grid.n, self.tiling.per_sample(), self.writer.count()));
+        let mut parts = moments
+            .is_some()
+            .then(|| Moments::new(self.tiling.grid.n, self.tiling.per_sample(), self.writer.count()));
         let shared = parts.as_mut().map(Moments::shared);
         let (count, per_tile) = (self.tiling.count(), self.values_per_tile());
-        if self.weights.len() <= small_weights() {
-            let blocks = count.div_ceil((block_values() / per_tile).clamp(crate::tune("TMIN", 14), crate::tune("TMAX", 28)));
-            (0..blocks).into_par_iter().for_each(|b| self.block(b * count / blocks..(b + 1) * count / blocks, shared));
+        if self.weights.len() <= SMALL_WEIGHTS {
+            let blocks = count.div_ceil((BLOCK_VALUES / per_tile).clamp(FEWEST_TILES, MOST_TILES));
+            (0..blocks)
+                .into_par_iter()
+                .for_each(|b| self.block(b * count / blocks..(b + 1) * count / blocks, shared));
         } else {
-            let chunks = count.div_ceil((chunk_values() / per_tile).max(14));
+            let chunks = count.div_ceil((CHUNK_VALUES / per_tile).max(14));
             for c in 0..chunks {
                 self.chunk(c * count / chunks..(c + 1) * count / chunks, shared);
             }
@@ -58,12 +65,15 @@ impl Winograd<'_> {
         self.tiling.tile.volume() * (self.reader.count() + self.writer.count()) * LANES
     }
 
-    /// All steps for a few tiles, by one thread.
+    /// All steps for a few tiles, by one thread. The products of a plane take the place of the data of the plane
+    /// before it, so that the block fills the cache once, not twice.
     fn block(&self, tiles: Range<usize>, moments: Option<Shared>) {
-        let read = self.tiling.tile.volume() * self.reader.count() * LANES * tiles.len();
-        with_scratch(self.values_per_tile() * tiles.len(), |scratch| {
-            let (data, products) = scratch.split_at_mut(read);
-            let domain = Domain { tiles: tiles.clone(), data: Shared::new(data), products: Shared::new(products) };
+        let run = self.tiling.tile.frequencies()[2] * LANES * tiles.len();
+        let plane = self.reader.count().max(self.writer.count()) * run;
+        with_scratch(plane * (self.planes() + 1), |scratch| {
+            let (data, products) = (Shared::new(&mut scratch[plane..]), Shared::new(scratch));
+            let domain =
+                Domain { tiles: tiles.clone(), run, data, data_plane: plane, products, product_plane: plane };
             self.cpu.run(&Inputs { all: self, domain: &domain, tiles: tiles.clone() });
             for g in 0..self.planes() {
                 self.cpu.run(&Products { all: self, domain: &domain, g, groups: 0..self.groups() });
@@ -74,17 +84,24 @@ impl Winograd<'_> {
 
     /// Each step shared out to all threads.
     fn chunk(&self, tiles: Range<usize>, moments: Option<Shared>) {
-        let volume = self.tiling.tile.volume() * LANES * tiles.len();
-        let mut data = Recycled::new(volume * self.reader.count());
-        let mut products = Recycled::new(volume * self.writer.count());
-        let domain = Domain { tiles: tiles.clone(), data: Shared::new(&mut data), products: Shared::new(&mut products) };
-        tiles.clone().into_par_iter().for_each(|t| self.cpu.run(&Inputs { all: self, domain: &domain, tiles: t..t + 1 }));
+        let run = self.tiling.tile.frequencies()[2] * LANES * tiles.len();
+        let (data_plane, product_plane) = (run * self.reader.count(), run * self.writer.count());
+        let mut data = Recycled::new(data_plane * self.planes());
+        let mut products = Recycled::new(product_plane * self.planes());
+        let (data, products) = (Shared::new(&mut data), Shared::new(&mut products));
+        let domain = Domain { tiles: tiles.clone(), run, data, data_plane, products, product_plane };
+        tiles
+            .clone()
+            .into_par_iter()
+            .for_each(|t| self.cpu.run(&Inputs { all: self, domain: &domain, tiles: t..t + 1 }));
         let groups = self.groups();
         (0..self.planes() * groups).into_par_iter().for_each(|i| {
             let group = i % groups;
             self.cpu.run(&Products { all: self, domain: &domain, g: i / groups, groups: group..group + 1 });
         });
-        tiles.into_par_iter().for_each(|t| self.cpu.run(&Outputs { all: self, domain: &domain, tiles: t..t + 1, moments }));
+        tiles
+            .into_par_iter()
+            .for_each(|t| self.cpu.run(&Outputs { all: self, domain: &domain, tiles: t..t + 1, moments }));
     }
 
     fn groups(&self) -> usize {
@@ -101,14 +118,18 @@ impl Winograd<'_> {
 /// Frequency domain of a range of tiles.
 struct Domain {
     tiles: Range<usize>,
+    /// Values of one block of channels and all `fx` of the tiles.
+    run: usize,
     data: Shared,
+    data_plane: usize,
     products: Shared,
+    product_plane: usize,
 }
 
 impl Domain {
-    /// Where block `block` of `blocks`, tile `slot`, of plane `g` begins.
-    fn at(&self, g: usize, blocks: usize, block: usize, slot: usize, ax: usize) -> usize {
-        ((g * blocks + block) * self.tiles.len() + slot) * ax * LANES
+    /// Where channel block `block` of tile `slot` begins in a plane.
+    fn within(&self, block: usize, slot: usize) -> usize {
+        block * self.run + slot * (self.run / self.tiles.len())
     }
 }
 
@@ -121,7 +142,6 @@ struct Inputs<'a> {
 impl Task for Inputs<'_> {
     fn run<V: Lanes>(&self) {
         let (tiling, blocks) = (&self.all.tiling, self.all.reader.count());
-        let ax = tiling.tile.frequencies()[2];
         for t in self.tiles.clone() {
             let (n, origin) = tiling.origin(t);
             for b in 0..blocks {
@@ -130,8 +150,8 @@ impl Task for Inputs<'_> {
                     size: tiling.grid.size,
                     origin: [0, 1, 2].map(|a| origin[a] as isize - isize::from(tiling.tile.0[a] > 1)),
                     tile: tiling.tile,
-                    out: self.domain.data.at(self.domain.at(0, blocks, b, t - self.domain.tiles.start, ax)),
-                    plane: self.domain.at(1, blocks, 0, 0, ax),
+                    out: self.domain.data.at(self.domain.within(b, t - self.domain.tiles.start)),
+                    plane: self.domain.data_plane,
                 });
             }
         }
@@ -148,7 +168,6 @@ struct Outputs<'a> {
 impl Task for Outputs<'_> {
     fn run<V: Lanes>(&self) {
         let (tiling, blocks) = (&self.all.tiling, self.all.writer.count());
-        let ax = tiling.tile.frequencies()[2];
         for t in self.tiles.clone() {
             let (n, origin) = tiling.origin(t);
             for b in 0..blocks {
@@ -157,8 +176,8 @@ impl Task for Outputs<'_> {
                     continue;
                 }
                 V::call(&OutputTile {
-                    from: self.domain.products.at(self.domain.at(0, blocks, b, t - self.domain.tiles.start, ax)),
-                    plane: self.domain.at(1, blocks, 0, 0, ax),
+                    from: self.domain.products.at(self.domain.within(b, t - self.domain.tiles.start)),
+                    plane: self.domain.product_plane,
                     tile: tiling.tile,
                     block,
                     size: tiling.grid.size,
@@ -184,7 +203,7 @@ impl Task for Products<'_> {
     fn run<V: Lanes>(&self) {
         let (rows, blocks) = (self.all.reader.count(), self.all.writer.count());
         let ax = self.all.tiling.tile.frequencies()[2];
-        let steps: Vec<usize> = (0..rows).map(|b| self.domain.at(0, rows, b, 0, ax)).collect();
+        let steps: Vec<usize> = (0..rows).map(|b| b * self.domain.run).collect();
         let per_frequency = rows * LANES * blocks * LANES;
         for group in self.groups.clone() {
             let first = group * V::COLUMNS;
@@ -192,9 +211,12 @@ impl Task for Products<'_> {
             let columns = group_width(blocks, V::COLUMNS, group);
             for (slot, count) in even_runs(self.domain.tiles.len(), V::PIXELS) {
                 let block = TileBlock {
-                    from: self.domain.data.at(self.domain.at(self.g, rows, 0, slot, ax)),
-                    to: self.domain.products.at(self.domain.at(self.g, blocks, first, slot, ax)),
-                    column: self.domain.at(0, blocks, 1, 0, ax),
+                    from: self.domain.data.at(self.g * self.domain.data_plane + self.domain.within(0, slot)),
+                    to: self
+                        .domain
+                        .products
+                        .at(self.g * self.domain.product_plane + self.domain.within(first, slot)),
+                    column: self.domain.run,
                     weights: weights.as_ptr(),
                     per_frequency,
                     steps: &steps,
@@ -248,7 +270,13 @@ impl<const N: usize, const C: usize, const A: usize> Kernel for Fixed<'_, N, C, 
                     at[n] = from.add(n * A * LANES);
                 }
                 let mut sums = [[V::zero(); C]; N];
-                add_products::<V, N, C, LANES>(&mut sums, &at, block.steps, LANES, block.weights.add(x * block.per_frequency));
+                add_products::<V, N, C, LANES>(
+                    &mut sums,
+                    &at,
+                    block.steps,
+                    LANES,
+                    block.weights.add(x * block.per_frequency),
+                );
                 for n in 0..N {
                     for c in 0..C {
                         sums[n][c].store(block.to.add(c * block.column + (n * A + x) * LANES));

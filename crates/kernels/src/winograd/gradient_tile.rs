@@ -59,7 +59,8 @@ impl GradientTile<'_> {
             for y in 0..self.tile.0[1] {
                 let mut line = [V::zero(); M];
                 if z < inside(0) && y < inside(1) {
-                    let voxel = ((self.origin[0] + z) * self.size[1] + self.origin[1] + y) * self.size[2] + self.origin[2];
+                    let voxel = ((self.origin[0] + z) * self.size[1] + self.origin[1] + y) * self.size[2]
+                        + self.origin[2];
                     let at = self.values.as_ptr().wrapping_add(voxel * self.width);
                     if width == M {
                         // SAFETY: all `M` voxels are in the volume.
@@ -77,7 +78,9 @@ impl GradientTile<'_> {
                     }
                 }
                 // SAFETY: inside the room.
-                unsafe { scatter::<V, A>(gradient::<V, M, A>(line), room.add((z * ay + y) * A * LANES), LANES) };
+                unsafe {
+                    scatter::<V, A>(gradient::<V, M, A>(line), room.add((z * ay + y) * A * LANES), LANES)
+                };
             }
         }
     }
@@ -91,7 +94,9 @@ impl GradientTile<'_> {
             for x in 0..ax {
                 let at = room.wrapping_add((z * A * ax + x) * LANES);
                 // SAFETY: inside the room.
-                unsafe { scatter::<V, A>(gradient::<V, M, A>(gather::<V, M>(at, ax * LANES)), at, ax * LANES) };
+                unsafe {
+                    scatter::<V, A>(gradient::<V, M, A>(gather::<V, M>(at, ax * LANES)), at, ax * LANES)
+                };
             }
         }
     }

@@ -62,14 +62,15 @@ impl InputTile<'_> {
                 let to = room.wrapping_add((z * ay + y) * A * LANES);
                 let mut row = [V::zero(); A];
                 if at_z >= 0 && at_z < self.size[0] as isize && at_y >= 0 && at_y < self.size[1] as isize {
-                    let voxel = (at_z * self.size[1] as isize + at_y) * self.size[2] as isize + self.origin[2];
+                    let voxel =
+                        (at_z * self.size[1] as isize + at_y) * self.size[2] as isize + self.origin[2];
+                    // What the next tile along x reads anew.
+                    for x in A..2 * A - 2 {
+                        V::prefetch(self.block.at(voxel + x as isize));
+                    }
                     if whole {
                         // SAFETY: all `A` voxels are in the volume.
                         row = unsafe { gather::<V, A>(self.block.at(voxel), self.block.width) };
-                        // What the next tile along x reads anew.
-                        for x in A..2 * A - 2 {
-                            V::prefetch(self.block.at(voxel + x as isize));
-                        }
                         if let Some(affine) = affine {
                             for x in 0..A {
                                 row[x] = affine.apply(row[x]);

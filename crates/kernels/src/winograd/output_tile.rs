@@ -96,7 +96,8 @@ impl OutputTile {
         for z in 0..inside(0) {
             for y in 0..inside(1) {
                 let from = room.wrapping_add((z * ay + y) * A * LANES);
-                let voxel = ((self.origin[0] + z) * self.size[1] + self.origin[1] + y) * self.size[2] + self.origin[2];
+                let voxel = ((self.origin[0] + z) * self.size[1] + self.origin[1] + y) * self.size[2]
+                    + self.origin[2];
                 // SAFETY: inside the room; the voxels are in the volume and in this tile.
                 unsafe {
                     let line = output::<V, A, M>(gather::<V, A>(from, LANES));

@@ -9,7 +9,7 @@ use super::weights::{Matrices, ToTaps, place};
 use crate::LANES;
 use crate::cpu::{Cpu, Task};
 use crate::lanes::Lanes;
-use crate::product::{Walk, add_outer_rows, group_width};
+use crate::product::{AddSlice, Target, Walk, group_width, outer_rows};
 use crate::scratch::{Recycled, Shared, with_scratch};
 use crate::tensor_blocks::Reader;
 use crate::weight_view::WeightView;
@@ -17,15 +17,15 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Values of the frequency domain that a part works on at once.
-fn small_chunk() -> usize { crate::tune("DWSMALL", 400) << 10 }
+const SMALL_CHUNK: usize = 400 << 10;
 /// The same when all threads share the steps of one part.
-fn large_chunk() -> usize { crate::tune("DWLARGE", 4096) << 10 }
+const LARGE_CHUNK: usize = 4 << 20;
 /// Parts with sums of their own at most, and values of all their sums at most.
 const PARTS: usize = 16;
 const PART_VALUES: usize = 16 << 20;
 /// Fewest tiles per part, and per chunk: each chunk reads and writes all sums once.
-const PART_TILES: usize = 64;
-fn fewest_tiles() -> usize { crate::tune("DWTILES", 24) }
+const PART_TILES: usize = 80;
+const FEWEST_TILES: usize = 32;
 
 /// Weight gradient; `grad` is `[n, z, y, x, lanes]`.
 pub(crate) struct WinogradWeightGradient<'a> {
@@ -63,15 +63,17 @@ impl WinogradWeightGradient<'_> {
     fn part(&self, tiles: Range<usize>, sums: &mut [f32], shared: bool) {
         let volume = self.tiling.tile.volume();
         let (rows, columns) = (volume * self.view.rows.len(), volume * self.view.columns.len());
-        let chunk = if shared { large_chunk() } else { small_chunk() };
-        let chunks = tiles.len().div_ceil((chunk / (rows + columns)).max(fewest_tiles()));
+        let chunk = if shared { LARGE_CHUNK } else { SMALL_CHUNK };
+        let chunks = tiles.len().div_ceil((chunk / (rows + columns)).max(FEWEST_TILES));
         let longest = tiles.len().div_ceil(chunks);
         let sums = Shared::new(sums);
         let work = |scratch: &mut [f32]| {
             let (data, grads) = scratch.split_at_mut(rows * longest);
             for c in 0..chunks {
-                let tiles = tiles.start + c * tiles.len() / chunks..tiles.start + (c + 1) * tiles.len() / chunks;
-                let chunk = Chunk { tiles, data: Shared::new(data), grads: Shared::new(grads), first: c == 0 };
+                let tiles =
+                    tiles.start + c * tiles.len() / chunks..tiles.start + (c + 1) * tiles.len() / chunks;
+                let chunk =
+                    Chunk { tiles, data: Shared::new(data), grads: Shared::new(grads), first: c == 0 };
                 self.chunk(&chunk, sums, shared);
             }
         };
@@ -124,7 +126,8 @@ impl Task for TileTask<'_> {
     fn run<V: Lanes>(&self) {
         let (all, tiling) = (self.all, &self.all.tiling);
         let (n, origin) = tiling.origin(self.tile);
-        let (slot, count, ax) = (self.tile - self.chunk.tiles.start, self.chunk.tiles.len(), tiling.tile.frequencies()[2]);
+        let (slot, count, ax) =
+            (self.tile - self.chunk.tiles.start, self.chunk.tiles.len(), tiling.tile.frequencies()[2]);
         let (rows, columns) = (all.view.row_blocks(), all.view.column_blocks());
         for b in 0..rows {
             V::call(&InputTile {
@@ -170,14 +173,12 @@ impl Task for SumTask<'_> {
         for x in 0..ax {
             let (first, step) = place(&all.view, V::COLUMNS, self.group * V::COLUMNS, 0);
             let at = first + (self.g * ax + x) * step;
-            let grads = self.chunk.grads.at(((self.g * blocks + self.group * V::COLUMNS) * count * ax + x) * LANES);
-            if self.chunk.first {
-                // SAFETY: the rows of this frequency and group belong to this task.
-                unsafe { self.sums.at(at).write_bytes(0, rows * LANES * columns * LANES) };
-            }
+            let grads =
+                self.chunk.grads.at(((self.g * blocks + self.group * V::COLUMNS) * count * ax + x) * LANES);
             for b in 0..rows {
                 let data = self.chunk.data.at(((self.g * rows + b) * count * ax + x) * LANES);
-                add_outer_rows::<V>(data, LANES, grads, columns, walk, self.sums.at(at + b * LANES * columns * LANES));
+                let to = self.sums.at(at + b * LANES * columns * LANES);
+                outer_rows::<V>(data, LANES, grads, walk, Target { to, columns, add: !self.chunk.first });
             }
         }
     }
@@ -206,12 +207,17 @@ impl Task for UnpackTask<'_> {
                 room.copy_from_slice(&self.sums[first + f * step..][..run]);
                 for part in 1..self.parts {
                     let from = &self.sums[part * frequencies * step + first + f * step..][..run];
-                    room.iter_mut().zip(from).for_each(|(to, from)| *to += from);
+                    V::call(&AddSlice { to: room.as_mut_ptr(), from });
                 }
             }
             for lane in 0..LANES {
                 for c in 0..columns {
-                    self.taps::<V>(&room[(lane * columns + c) * LANES..], run, lane, self.group * V::COLUMNS + c);
+                    self.taps::<V>(
+                        &room[(lane * columns + c) * LANES..],
+                        run,
+                        lane,
+                        self.group * V::COLUMNS + c,
+                    );
                 }
             }
         });
@@ -224,7 +230,12 @@ impl UnpackTask<'_> {
         let Some(row) = view.rows[self.row * LANES + lane] else { return };
         let taps: usize = self.all.tiling.tile.0.iter().map(|&m| if m == 1 { 1 } else { 3 }).product();
         let mut values = [[0.0f32; LANES]; 27];
-        V::call(&ToTaps { from: from.as_ptr(), step, matrices: self.matrices, out: values.as_mut_ptr().cast() });
+        V::call(&ToTaps {
+            from: from.as_ptr(),
+            step,
+            matrices: self.matrices,
+            out: values.as_mut_ptr().cast(),
+        });
         for i in 0..LANES {
             let Some(column) = view.columns[column * LANES + i] else { continue };
             for tap in 0..taps {

@@ -1,14 +1,15 @@
 //! Rounding to float16 values, as storing into a float16 array does.
 
+/// Adding and subtracting this many units rounds a double to a whole unit, ties to even.
+const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
+
 /// The float16 value nearest to a double, ties to even; beyond 65504 infinity.
 pub(super) fn round_to_half(value: f64) -> f32 {
-    if value == 0.0 || !value.is_finite() {
-        return value as f32;
-    }
     let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
     // Ten bits after the leading one; below 2^-14 the spacing stays that of subnormals.
-    let quantum = f64::from_bits(((exponent.max(-14) - 10 + 1023) as u64) << 52);
-    let rounded = (value / quantum).round_ties_even() * quantum;
+    let quantum = f64::from_bits(((exponent.clamp(-14, 16) - 10 + 1023) as u64) << 52);
+    let shift = quantum * SHIFT;
+    let rounded = (value + shift) - shift;
     if rounded.abs() > 65504.0 { f32::INFINITY.copysign(value as f32) } else { rounded as f32 }
 }
 
@@ -39,5 +40,8 @@ mod tests {
         assert_eq!(round_to_half(65520.0), f32::INFINITY);
         assert_eq!(round_to_half(65519.9), 65504.0);
         assert_eq!(round_to_half(-(2f64.powi(-25))), 0.0);
+        assert_eq!(round_to_half(f64::NEG_INFINITY), f32::NEG_INFINITY);
+        assert_eq!(round_to_half(-1e300), f32::NEG_INFINITY);
+        assert!(round_to_half(f64::NAN).is_nan());
     }
 }

@@ -60,6 +60,17 @@ pub(super) fn range<T: Real>(values: &[T]) -> [f64; 2] {
     })
 }
 
+/// Clips to a range; NaN stays NaN.
+pub(super) fn clipped(value: f64, [low, high]: [f64; 2]) -> f64 {
+    if value < low {
+        low
+    } else if value > high {
+        high
+    } else {
+        value
+    }
+}
+
 /// Resamples planes `[y, x]`.
 pub(super) struct Plane {
     from: [usize; 2],
@@ -169,7 +180,7 @@ pub(super) fn volume<T: Real>(values: &[T], from: [usize; 3], to: [usize; 3], or
     let z = Axis::new(order, from[0], to[0]);
     let mut out = vec![T::default(); to[0] * area];
     let store = |out: &mut [T], row: &[f64]| {
-        out.iter_mut().zip(row).for_each(|(o, v)| *o = T::from_f64(v.clamp(bounds[0], bounds[1])));
+        out.iter_mut().zip(row).for_each(|(o, v)| *o = T::from_f64(clipped(*v, bounds)));
     };
     let slice = |i: usize| &middle[i * area..(i + 1) * area];
     match &z {

@@ -68,8 +68,11 @@ impl<'a> LogitSlabs<'a> {
         let Change { from, current, new, .. } = *change;
         let to = method.size(change);
         let bad = |what: String, remedy: &str| Err(Error::input("logits", what, remedy));
-        if classes == 0 || values.len() != classes * from.iter().product::<usize>() || from.contains(&0) {
-            return bad(format!("{} values for {classes} classes of {from:?} voxels", values.len()), "");
+        let filled = values.len() == classes * from.iter().product::<usize>();
+        if classes == 0 || !filled || from.contains(&0) || to.contains(&0) {
+            let what =
+                format!("{} values for {classes} classes of {from:?} voxels, wanted {to:?}", values.len());
+            return bad(what, "use the plans that the model was trained with");
         }
         let kind = match method {
             _ if from == to => Kind::Copy,

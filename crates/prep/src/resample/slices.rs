@@ -3,7 +3,7 @@
 //! Source: nnunetv2 2.8.1 `resample_data_or_seg`, `do_separate_z`. Only slices that are read are computed.
 
 use super::labels::{self, TieRule};
-use super::resize::{Plane, Real, mix, range};
+use super::resize::{Plane, Real, clipped, mix, range};
 use super::taps;
 use rayon::prelude::*;
 
@@ -50,10 +50,10 @@ pub(super) fn image<T: Real>(
     let area = to[1] * to[2];
     let resized = |i: usize| {
         let slice = &values[i * from[1] * from[2]..(i + 1) * from[1] * from[2]];
-        let [low, high] = range(slice);
+        let bounds = range(slice);
         let mut out = vec![0.0; area];
         plane.apply(slice, &mut out);
-        out.iter_mut().for_each(|v| *v = v.clamp(low, high));
+        out.iter_mut().for_each(|v| *v = clipped(*v, bounds));
         out
     };
     let mut out = vec![T::default(); to[0] * area];

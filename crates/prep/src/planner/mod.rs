@@ -1,24 +1,16 @@
 //! From fingerprint to plan, number for number as nnU-Net v2.8.1 (default planner and ResEnc M, L, XL).
 
+mod preset;
+
+pub use preset::Planner;
+
 use crate::fingerprint::Fingerprint;
 use crate::normalise::Normalization;
 use crate::plans::Plans;
 use crate::topology::{Topology, feature_map_size, topology};
 use galen_core::{Error, NetworkClass, Result};
+use preset::Preset;
 use serde_json::{Map, Value, json};
-
-/// Planner presets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Planner {
-    /// `ExperimentPlanner`, 8 GB.
-    Default,
-    /// `nnUNetPlannerResEncM`, 8 GB.
-    ResEncM,
-    /// `nnUNetPlannerResEncL`, 24 GB.
-    ResEncL,
-    /// `nnUNetPlannerResEncXL`, 40 GB.
-    ResEncXL,
-}
 
 /// What the planner must know beside the fingerprint.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,55 +27,20 @@ pub struct DatasetFacts {
     pub reader: String,
 }
 
-/// Constants of a preset.
-struct Preset {
-    class_name: &'static str,
-    plans_name: &'static str,
-    reference: [f64; 2],
-    gigabytes: f64,
-    cover: f64,
-    residual: bool,
-}
-
 const MAX_FEATURES: [usize; 2] = [512, 320];
 const REFERENCE_BATCH: [f64; 2] = [12.0, 2.0];
 const LOWRES_STEP: f64 = 1.03;
 const LOWRES_BELOW: f64 = 0.25;
 const RESIDUAL_BLOCKS: [usize; 14] = [1, 3, 4, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6];
 
-impl Planner {
-    fn preset(self) -> Preset {
-        let residual = |class_name, plans_name, reference, gigabytes| Preset {
-            class_name,
-            plans_name,
-            reference,
-            gigabytes,
-            cover: 1.0,
-            residual: true,
-        };
-        match self {
-            Self::Default => Preset {
-                class_name: "ExperimentPlanner",
-                plans_name: "nnUNetPlans",
-                reference: [85e6, 560e6],
-                gigabytes: 8.0,
-                cover: 0.05,
-                residual: false,
-            },
-            Self::ResEncM => residual("nnUNetPlannerResEncM", "nnUNetResEncUNetMPlans", [135e6, 680e6], 8.0),
-            Self::ResEncL => {
-                residual("nnUNetPlannerResEncL", "nnUNetResEncUNetLPlans", [380e6, 2100e6], 24.0)
-            }
-            Self::ResEncXL => {
-                residual("nnUNetPlannerResEncXL", "nnUNetResEncUNetXLPlans", [560e6, 3600e6], 40.0)
-            }
-        }
-    }
-
-    /// Name of its plans.
-    pub fn plans_name(self) -> &'static str {
-        self.preset().plans_name
-    }
+/// What a user may ask of a planner.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PlanOptions {
+    /// Memory target in GB instead of the preset's.
+    pub gpu_memory_gb: Option<f64>,
+    /// Spacing of the 3D configuration in mm, `(z, y, x)` of the scans, instead of the one that the fingerprint
+    /// suggests.
+    pub target_spacing: Option<[f64; 3]>,
 }
 
 /// Makes the plan of a dataset. `gpu_memory_gb` replaces the preset's memory target.
@@ -93,13 +50,56 @@ pub fn plan(
     planner: Planner,
     gpu_memory_gb: Option<f64>,
 ) -> Result<Plans> {
-    if fingerprint.spacings.is_empty() || fingerprint.spacings.len() != fingerprint.shapes_after_crop.len() {
-        return Err(Error::input("fingerprint", "no cases", "compute it again: galen plan --clean"));
-    }
+    plan_with(fingerprint, facts, planner, PlanOptions { gpu_memory_gb, target_spacing: None })
+}
+
+/// As [`plan`], with all that a user may ask for.
+pub fn plan_with(
+    fingerprint: &Fingerprint,
+    facts: &DatasetFacts,
+    planner: Planner,
+    options: PlanOptions,
+) -> Result<Plans> {
+    check(fingerprint, facts, options)?;
     let preset = planner.preset();
-    let scale = gpu_memory_gb.unwrap_or(preset.gigabytes) / preset.gigabytes;
-    let work = Work { fingerprint, facts, preset, scale };
-    Plans::from_json(&Value::Object(work.plans()))
+    let scale = options.gpu_memory_gb.unwrap_or(preset.gigabytes) / preset.gigabytes;
+    let work = Work { fingerprint, facts, preset, scale, target: options.target_spacing };
+    Plans::from_json(&Value::Object(work.plans()?))
+}
+
+fn check(fingerprint: &Fingerprint, facts: &DatasetFacts, options: PlanOptions) -> Result<()> {
+    let positive = |v: &f64| *v > 0.0 && v.is_finite();
+    let again = "compute it again from the dataset";
+    let cases = fingerprint.spacings.len();
+    if cases == 0 || cases != fingerprint.shapes_after_crop.len() {
+        let what = format!("{cases} spacings and {} shapes", fingerprint.shapes_after_crop.len());
+        return Err(Error::input("fingerprint", what, again));
+    }
+    if let Some(bad) = fingerprint.spacings.iter().find(|mm| !mm.iter().all(positive)) {
+        return Err(Error::input("fingerprint", format!("a case has the spacing {bad:?} mm"), again));
+    }
+    if fingerprint.shapes_after_crop.iter().any(|shape| shape.contains(&0)) {
+        return Err(Error::input("fingerprint", "a case has no voxels", again));
+    }
+    if facts.channel_names.is_empty() || facts.planner_classes < 2 {
+        let what = format!("{} channels and {} labels", facts.channel_names.len(), facts.planner_classes);
+        return Err(Error::input(
+            "dataset.json",
+            what,
+            "name at least one channel, background and one label",
+        ));
+    }
+    if let Some(bad) = options.gpu_memory_gb.filter(|gb| !positive(gb)) {
+        return Err(Error::input(
+            "memory target",
+            format!("{bad} GB"),
+            "give a positive number of gigabytes",
+        ));
+    }
+    if let Some(bad) = options.target_spacing.filter(|mm| !mm.iter().all(positive)) {
+        return Err(Error::input("target spacing", format!("{bad:?} mm"), "give three positive numbers"));
+    }
+    Ok(())
 }
 
 struct Work<'a> {
@@ -107,6 +107,7 @@ struct Work<'a> {
     facts: &'a DatasetFacts,
     preset: Preset,
     scale: f64,
+    target: Option<[f64; 3]>,
 }
 
 /// A planned configuration, before it becomes JSON.
@@ -117,8 +118,8 @@ struct Planned {
 }
 
 impl Work<'_> {
-    fn plans(&self) -> Map<String, Value> {
-        let target = self.target_spacing();
+    fn plans(&self) -> Result<Map<String, Value>> {
+        let target = self.target.unwrap_or_else(|| self.target_spacing());
         let thick = first_largest(&target);
         let mut forward = vec![thick];
         forward.extend((0..3).filter(|&axis| axis != thick));
@@ -131,7 +132,7 @@ impl Work<'_> {
         let shapes: Vec<[f64; 3]> =
             cases.map(|(mm, shape)| new_shape(mm, &target, shape).map(|n| n as f64)).collect();
         let median = transposed(&per_axis(&shapes, 50.0));
-        let configurations = self.configurations(&spacing, &median);
+        let configurations = self.configurations(&spacing, &median)?;
         let sizes: Vec<[f64; 3]> =
             self.fingerprint.shapes_after_crop.iter().map(|shape| shape.map(|n| n as f64)).collect();
         let original: Vec<i64> =
@@ -151,7 +152,7 @@ impl Work<'_> {
                 self.fingerprint.foreground_intensity_properties_per_channel,
         });
         match json {
-            Value::Object(map) => map,
+            Value::Object(map) => Ok(map),
             _ => unreachable!("an object was written"),
         }
     }
@@ -173,20 +174,20 @@ impl Work<'_> {
         target
     }
 
-    fn configurations(&self, spacing: &[f64], median: &[f64]) -> Map<String, Value> {
+    fn configurations(&self, spacing: &[f64], median: &[f64]) -> Result<Map<String, Value>> {
         let training = self.facts.num_training as f64;
         let voxels = product(median);
         let mut all = Map::new();
         let medians: Vec<Value> = median.iter().map(|&n| json!(n)).collect();
         let mut flat =
-            self.configuration("2d", &spacing[1..], &median[1..], &medians[1..], voxels * training);
+            self.configuration("2d", &spacing[1..], &median[1..], &medians[1..], voxels * training)?;
         flat.json.insert("batch_dice".into(), true.into());
         all.insert("2d".into(), flat.json.into());
         if median[0] == 1.0 {
-            return all;
+            return Ok(all);
         }
-        let mut full = self.configuration("3d_fullres", spacing, median, &medians, voxels * training);
-        let low = self.lowres(&full, median);
+        let mut full = self.configuration("3d_fullres", spacing, median, &medians, voxels * training)?;
+        let low = self.lowres(&full, median)?;
         full.json.insert("batch_dice".into(), low.is_some().into());
         let cascade = low.is_some();
         if let Some(mut low) = low {
@@ -199,11 +200,11 @@ impl Work<'_> {
             let json = json!({ "inherits_from": "3d_fullres", "previous_stage": "3d_lowres" });
             all.insert("3d_cascade_fullres".into(), json);
         }
-        all
+        Ok(all)
     }
 
     /// Coarser and coarser until a patch covers a quarter of the image; dropped when that is hardly coarser.
-    fn lowres(&self, full: &Planned, median: &[f64]) -> Option<Planned> {
+    fn lowres(&self, full: &Planned, median: &[f64]) -> Result<Option<Planned>> {
         let patch = |planned: &Planned| planned.patch.iter().product::<usize>() as f64;
         let mut spacing = full.spacing.clone();
         let (mut covered, mut voxels) = (patch(full), product(median));
@@ -228,11 +229,11 @@ impl Work<'_> {
             let rounded: Vec<f64> = size.iter().map(|n| n.round_ties_even()).collect();
             let medians: Vec<Value> = rounded.iter().map(|&n| json!(n as i64)).collect();
             let training = self.facts.num_training as f64;
-            let planned = self.configuration("3d_lowres", &spacing, &rounded, &medians, voxels * training);
+            let planned = self.configuration("3d_lowres", &spacing, &rounded, &medians, voxels * training)?;
             covered = patch(&planned);
             low = Some(planned);
         }
-        low.filter(|_| product(median) / voxels >= 2.0)
+        Ok(low.filter(|_| product(median) / voxels >= 2.0))
     }
 
     fn configuration(
@@ -242,11 +243,19 @@ impl Work<'_> {
         median: &[f64],
         median_json: &[Value],
         dataset_voxels: f64,
-    ) -> Planned {
+    ) -> Result<Planned> {
         let rank = spacing.len();
         let kind = usize::from(rank == 3);
         let reference = self.preset.reference[kind] * self.scale;
         let mut t = topology(spacing, &initial_patch(spacing, median));
+        if t.strides.len() < 2 {
+            let what = format!("the median image of {name} has only {median:?} voxels");
+            return Err(Error::input(
+                "dataset",
+                what,
+                "a U-Net needs 8 voxels or more along two axes, or a finer target spacing",
+            ));
+        }
         let mut estimate = self.estimate(&t, rank);
         // The default planner compares per two samples, which in 2D is six times more permissive.
         let per_two = if self.preset.residual { 1.0 } else { 2.0 / REFERENCE_BATCH[kind] };
@@ -258,6 +267,10 @@ impl Work<'_> {
             let mut patch = t.patch.clone();
             patch[axis] -= divisor;
             t = topology(spacing, &patch);
+            if patch[axis] < 1.0 || t.strides.len() < 2 {
+                let what = format!("too small for any patch of {name}");
+                return Err(Error::input("memory target", what, "give more gigabytes"));
+            }
             estimate = self.estimate(&t, rank);
         }
         let patch: Vec<usize> = t.patch.iter().map(|&p| p as usize).collect();
@@ -265,7 +278,7 @@ impl Work<'_> {
         let covers = (dataset_voxels * self.preset.cover / product(&t.patch)).round_ties_even();
         let batch = fits.min(covers).max(2.0) as usize;
         let json = self.json(name, &t, &patch, batch, spacing, median_json);
-        Planned { patch, spacing: spacing.to_vec(), json }
+        Ok(Planned { patch, spacing: spacing.to_vec(), json })
     }
 
     fn depths(&self, stages: usize) -> (Vec<usize>, Vec<usize>) {
@@ -404,4 +417,62 @@ fn per_axis(rows: &[[f64; 3]], percent: f64) -> [f64; 3] {
         let part = at - below as f64;
         if part < 0.5 { a + (b - a) * part } else { b - (b - a) * (1.0 - part) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fingerprint::Intensities;
+
+    fn facts() -> DatasetFacts {
+        DatasetFacts {
+            name: "Dataset001_Test".into(),
+            channel_names: vec!["CT".into()],
+            planner_classes: 2,
+            num_training: 10,
+            reader: "SimpleITKIO".into(),
+        }
+    }
+
+    fn fingerprint(shape: [usize; 3], spacing: [f64; 3]) -> Fingerprint {
+        let zero = Intensities {
+            max: 1.0,
+            mean: 0.5,
+            median: 0.5,
+            min: 0.0,
+            percentile_00_5: 0.0,
+            percentile_99_5: 1.0,
+            std: 0.1,
+        };
+        Fingerprint {
+            foreground_intensity_properties_per_channel: [("0".to_owned(), zero)].into(),
+            median_relative_size_after_cropping: 1.0,
+            shapes_after_crop: vec![shape; 10],
+            spacings: vec![spacing; 10],
+        }
+    }
+
+    #[test]
+    fn a_wanted_spacing_is_the_plan_s() {
+        let options = PlanOptions { target_spacing: Some([2.0, 1.0, 1.5]), ..PlanOptions::default() };
+        let print = fingerprint([60, 120, 120], [1.0; 3]);
+        let plans = plan_with(&print, &facts(), Planner::Default, options).unwrap();
+        let full = plans.configuration("3d_fullres").unwrap();
+        assert_eq!(plans.transpose_forward, [0, 1, 2]);
+        assert_eq!(
+            (full.spacing, full.median_image_size_in_voxels),
+            (vec![2.0, 1.0, 1.5], vec![30.0, 120.0, 80.0])
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_planned_is_said() {
+        let say =
+            |print: &Fingerprint, gb| plan(print, &facts(), Planner::Default, gb).unwrap_err().to_string();
+        let good = fingerprint([60, 120, 120], [1.0; 3]);
+        assert!(say(&good, Some(1e-4)).contains("memory target"));
+        assert!(say(&good, Some(f64::NAN)).contains("memory target"));
+        assert!(say(&fingerprint([4, 4, 4], [1.0; 3]), None).contains("median image"));
+        assert!(say(&fingerprint([60, 120, 120], [0.0, 1.0, 1.0]), None).contains("spacing"));
+    }
 }
