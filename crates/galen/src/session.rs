@@ -32,6 +32,8 @@ impl Session {
         if threads == Some(0) {
             return Err(Error::input("--threads", "0 threads can do no work", "give 1 or more"));
         }
+        galen_kernels::Cpu::from_environment()
+            .map_err(|what| Error::input("GALEN_CPU", what, "unset it for the fastest"))?;
         let mut pool = rayon::ThreadPoolBuilder::new();
         if let Some(threads) = threads {
             pool = pool.num_threads(threads);

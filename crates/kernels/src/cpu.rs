@@ -56,10 +56,7 @@ impl Cpu {
         let found = available.iter().find(|cpu| cpu.name() == wish);
         found.copied().ok_or_else(|| {
             let names: Vec<_> = available.iter().map(|cpu| cpu.name()).collect();
-            format!(
-                "GALEN_CPU: found '{wish}', this processor offers {}; unset it for the fastest",
-                names.join(", ")
-            )
+            format!("found `{wish}`, this processor offers {}", names.join(", "))
         })
     }
 

@@ -4,7 +4,7 @@ use crate::batch::Batch;
 use crate::budget::{self, Offer, StepTime};
 use crate::checkpoint::{self, Checkpoint, State};
 use crate::run_folder::RunFolder;
-use crate::schedule::{Budget, Schedule};
+use crate::schedule::{Budget, Optimiser, Schedule};
 use crate::setup::{Options, Setup, batches, network};
 use crate::watch::Watch;
 use galen_core::{Error, Result};
@@ -63,6 +63,14 @@ pub fn fresh(
     watch: &mut dyn Watch,
 ) -> Result<Checkpoint> {
     let schedule = schedule(setup, options, began, explanation, watch)?;
+    let (chosen, usual) = (schedule.optimiser, Optimiser::default());
+    if chosen != usual {
+        explanation.push(format!(
+            "Optimiser: momentum {:.3} at learning rate {:.3} instead of nnU-Net's {} at {}, whose average over \
+             100 steps is too slow for a run of {}.",
+            chosen.momentum, chosen.rate, usual.momentum, usual.rate, schedule.iterations
+        ));
+    }
     let weights = network(setup, &schedule.features)?.initial_weights(options.seed);
     Ok(Checkpoint { state: State::new(schedule, options.seed, identity), weights, momentum: Weights::new() })
 }

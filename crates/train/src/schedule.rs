@@ -33,6 +33,16 @@ impl Default for Optimiser {
     }
 }
 
+impl Optimiser {
+    /// For a run of so many iterations. Momentum 0.99 averages over 100 steps, which is most of a short run:
+    /// there it averages over a hundredth of the run, 10 steps at least, and `rate / (1 - momentum)`, the
+    /// speed that nnU-Net trains at, stays 1. (Hippocampus fold 0, 125 iterations: Dice 0.81 instead of 0.61.)
+    fn of_iterations(iterations: usize) -> Self {
+        let steps = (iterations / 100).clamp(10, 100) as f64;
+        Self { rate: 1.0 / steps, momentum: (1.0 - 1.0 / steps) as f32, ..Self::default() }
+    }
+}
+
 /// The schedule of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -91,7 +101,8 @@ impl Schedule {
         let per_epoch = (iterations / EPOCHS).clamp(EPOCH_MIN, EXACT.1);
         let epochs = (iterations / per_epoch).max(1);
         let validation_iterations = (iterations / epochs / 5).max(1);
-        Self { iterations, epochs, validation_iterations, ..Self::exact(batch_size, features) }
+        let optimiser = Optimiser::of_iterations(iterations);
+        Self { iterations, epochs, validation_iterations, optimiser, ..Self::exact(batch_size, features) }
     }
 
     /// Training iterations before an epoch (the first is 0).
@@ -156,6 +167,14 @@ mod tests {
         assert_eq!(of(1000), (1000, 40, 5));
         assert_eq!(of(100_001), (100_001, 400, 50));
         assert_eq!(Schedule::exact(2, &[32]).iterations, 250_000);
+    }
+
+    #[test]
+    fn momentum_reaches_nnunets_in_long_runs_only() {
+        let of = |n| Schedule::of_iterations(n, 2, &[32]).optimiser;
+        assert_eq!((of(125).rate, of(125).momentum), (0.1, 0.9));
+        assert_eq!((of(2000).rate, of(2000).momentum), (0.05, 0.95));
+        assert_eq!((of(10_000), of(1_000_000)), (Optimiser::default(), Optimiser::default()));
     }
 
     #[test]
