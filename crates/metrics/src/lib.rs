@@ -1,22 +1,39 @@
-//! Segmentation metrics: one file per family, values in, values out.
+//! The metrics of the field: one file per family, values in, values out.
+//!
+//! Families beyond segmentation hand out [`Measures`]: numbers under ids, each id with its
+//! [`Definition`]; [`catalogue`] knows which ids belong to which kind of evaluation.
 //!
 //! Every metric is an [`Entry`] of [`ALL`] with its definition and convention. A score is a number,
 //! undefined or infinite ([`Score`]); nothing is dropped silently.
 
+pub mod agreement;
 pub mod bootstrap;
 mod case;
+pub mod catalogue;
+pub mod classification;
+pub mod conformal;
 mod counts;
+pub mod detection;
 mod evaluation;
+pub mod fairness;
+pub mod features;
+pub mod image;
+pub mod masks;
+pub mod measures;
 mod overlap;
+pub mod statistics;
 pub mod summary;
 pub mod surface;
 pub mod surfels;
+pub mod survival;
+pub mod text;
 mod volume;
 
 pub use bootstrap::{Interval, bootstrap_mean};
 pub use case::{CaseScores, LabelScores, Status, score_case};
 pub use counts::{Bounds, Counts};
 pub use evaluation::{Case, Evaluation, LabelMeans};
+pub use measures::{Definition, Measures, Value};
 pub use overlap::{DICE, IOU};
 pub use summary::Summary;
 pub use surface::{ASSD, HD95, NSD, SurfaceScores};

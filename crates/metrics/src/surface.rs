@@ -90,40 +90,67 @@ pub struct Masks {
     pub prediction: Vec<u8>,
 }
 
-/// Compares the surfaces of two masks; distances up to `tolerance` (mm) count as agreement.
-pub fn compare(masks: &Masks, tolerance: f64) -> SurfaceScores {
+/// One surface and the distances from its elements to the other surface.
+pub struct Side {
+    /// Area of each element in mm².
+    areas: Vec<f64>,
+    /// Squared distance of each element in mm²; infinite when there is no other surface.
+    squared: Vec<f64>,
+}
+
+impl Side {
+    /// Area of the surface in mm².
+    pub fn area(&self) -> f64 {
+        self.areas.iter().sum()
+    }
+
+    /// Area within `tolerance` mm of the other surface.
+    pub fn within(&self, tolerance: f64) -> f64 {
+        // Distances are sums of rounded products: 3 × 0.1 is within 0.3.
+        let reach = tolerance * (1.0 + 1e-6);
+        self.areas.iter().zip(&self.squared).filter(|(_, d)| d.sqrt() <= reach).map(|(a, _)| a).sum()
+    }
+
+    /// Area-weighted mean distance in mm.
+    pub fn mean(&self) -> f64 {
+        let weighted: f64 = self.areas.iter().zip(&self.squared).map(|(a, d)| a * d.sqrt()).sum();
+        weighted / self.area()
+    }
+
+    /// Distance in mm that covers `fraction` of the area.
+    pub fn percentile(&self, fraction: f64) -> f64 {
+        weighted_percentile(&self.squared, &self.areas, fraction * self.area()).sqrt()
+    }
+}
+
+/// Surfaces of reference and prediction, each with its distances to the other.
+pub fn surfaces(masks: &Masks) -> [Side; 2] {
     let surface = |mask: &[u8]| extract(mask, masks.size, &masks.areas, masks.flat);
     let (reference, prediction) = rayon::join(|| surface(&masks.reference), || surface(&masks.prediction));
-    match (reference.cells.is_empty(), prediction.cells.is_empty()) {
+    let [nz, ny, nx] = masks.size;
+    let cells = Cells { size: [if masks.flat { 1 } else { nz - 1 }, ny - 1, nx - 1], spacing: masks.spacing };
+    let from = |own: &Surface, other: &Surface| match (own.cells.is_empty(), other.cells.is_empty()) {
+        (false, true) => vec![f64::INFINITY; own.cells.len()],
+        (true, _) => Vec::new(),
+        _ => cells.squared_distances(own, other),
+    };
+    let (there, back) = rayon::join(|| from(&reference, &prediction), || from(&prediction, &reference));
+    [Side { areas: reference.areas, squared: there }, Side { areas: prediction.areas, squared: back }]
+}
+
+/// Compares the surfaces of two masks; distances up to `tolerance` (mm) count as agreement.
+pub fn compare(masks: &Masks, tolerance: f64) -> SurfaceScores {
+    let [reference, prediction] = surfaces(masks);
+    match (reference.areas.is_empty(), prediction.areas.is_empty()) {
         (true, true) => return SurfaceScores::default(),
         (false, false) => {}
         _ => return SurfaceScores { nsd: Score::Value(0.0), hd95: Score::Infinite, assd: Score::Infinite },
     }
-    let [nz, ny, nx] = masks.size;
-    let cells = Cells { size: [if masks.flat { 1 } else { nz - 1 }, ny - 1, nx - 1], spacing: masks.spacing };
-    let (there, back) = rayon::join(
-        || cells.squared_distances(&reference, &prediction),
-        || cells.squared_distances(&prediction, &reference),
-    );
-    let sides = [(&reference, there), (&prediction, back)];
-    let (mut area, mut within, mut weighted, mut hd95) = (0.0, 0.0, 0.0, 0.0f64);
-    for (surface, squared) in &sides {
-        let total: f64 = surface.areas.iter().sum();
-        for (&a, &d) in surface.areas.iter().zip(squared) {
-            let d = d.sqrt();
-            weighted += a * d;
-            // Distances are sums of rounded products: 3 × 0.1 is within 0.3.
-            if d <= tolerance * (1.0 + 1e-6) {
-                within += a;
-            }
-        }
-        area += total;
-        hd95 = hd95.max(weighted_percentile(squared, &surface.areas, 0.95 * total).sqrt());
-    }
+    let (a, b) = (reference.area(), prediction.area());
     SurfaceScores {
-        nsd: Score::Value(within / area),
-        hd95: Score::Value(hd95),
-        assd: Score::Value(weighted / area),
+        nsd: Score::Value((reference.within(tolerance) + prediction.within(tolerance)) / (a + b)),
+        hd95: Score::Value(reference.percentile(0.95).max(prediction.percentile(0.95))),
+        assd: Score::Value((reference.mean() * a + prediction.mean() * b) / (a + b)),
     }
 }
 

@@ -1,4 +1,8 @@
-//! `galen evaluate`: label maps against a reference.
+//! `galen evaluate`: label maps against a reference, and every other kind of answer (`--kind`).
+
+mod columns;
+mod inputs;
+mod kinds;
 
 use crate::report_data;
 use crate::scans::{case_name, ending};
@@ -15,43 +19,60 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///
 /// Writes nnU-Net's summary.json. Cases are paired by file name; every reference must have a prediction.
 ///
-/// Example: galen evaluate --pred preds/ --ref labelsTs/ --out summary.json --report report.html
+/// With --kind, measures one table or pair of files and prints every number under an id that names its convention.
+///
+/// Examples:
+///   galen evaluate --pred preds/ --ref labelsTs/ --out summary.json --report report.html
+///   galen evaluate --kind binary --input scores.csv --json         (columns label, score)
+///   galen evaluate --kind survival --input cases.csv --survival s.csv   (columns time, event, risk)
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// Folder (or one file) of predictions
     #[arg(long)]
-    pred: PathBuf,
+    pred: Option<PathBuf>,
     /// Folder (or one file) of reference label maps
     #[arg(long = "ref", value_name = "REF")]
-    reference: PathBuf,
+    reference: Option<PathBuf>,
     /// summary.json to write
     #[arg(long, short)]
     out: Option<PathBuf>,
     /// dataset.json with label names, regions and the ignore label (default: the one beside predictions or references)
     #[arg(long, value_name = "FILE")]
     labels: Option<PathBuf>,
-    /// Tolerance of the normalised surface Dice, mm
-    #[arg(long, default_value_t = 1.0, value_name = "MM")]
-    tolerance: f64,
+    /// Tolerance of the normalised surface Dice, mm [default: 1]
+    #[arg(long, value_name = "MM")]
+    tolerance: Option<f64>,
     /// Score the predictions that are there, and list the missing ones
     #[arg(long)]
     partial: bool,
     /// Self-contained HTML report
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    #[command(flatten)]
+    kinds: kinds::Options,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    if !(arguments.tolerance >= 0.0 && arguments.tolerance.is_finite()) {
+    let tolerance = arguments.tolerance.unwrap_or(1.0);
+    if !(tolerance >= 0.0 && tolerance.is_finite()) {
         return Err(Error::input("--tolerance", "not a distance", "give millimetres, for example 1"));
     }
-    let (pairs, missing) = pair(&arguments.pred, &arguments.reference)?;
+    if arguments.kinds.kind.is_some() {
+        return kinds::run(arguments, session);
+    }
+    arguments.kinds.refuse_without_kind()?;
+    let (Some(pred), Some(reference)) = (&arguments.pred, &arguments.reference) else {
+        let remedy = "give --pred and --ref, or --kind with its input (see galen evaluate --help)";
+        return Err(Error::input("galen evaluate", "predictions and reference are needed", remedy));
+    };
+    let (pairs, missing) = pair(pred, reference)?;
     if let Some(first) = missing.first()
         && !arguments.partial
     {
         return Err(Error::input(
-            arguments.pred.display(),
+            pred.display(),
             format!(
                 "{} of {} references have no prediction, first {first}",
                 missing.len(),
@@ -62,18 +83,18 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     }
     if pairs.is_empty() {
         return Err(Error::input(
-            arguments.reference.display(),
+            reference.display(),
             "no label map here has a prediction of the same name",
             "check --pred and --ref",
         ));
     }
-    let labels = labels_for(arguments, &pairs)?;
-    let evaluation = evaluate(&pairs, &labels, arguments.tolerance, session)?;
+    let labels = labels_for(arguments.labels.clone(), pred, reference, &pairs)?;
+    let evaluation = evaluate(&pairs, &labels, tolerance, session)?;
     if let Some(out) = &arguments.out {
         galen_io::replace_file(out, Summary::new(&evaluation).to_json().as_bytes())?;
     }
     if let Some(file) = &arguments.report {
-        let title = format!("{} against {}", arguments.pred.display(), arguments.reference.display());
+        let title = format!("{} against {}", pred.display(), reference.display());
         report_data::write_evaluation(file, &title, &evaluation, &labels)?;
     }
     session.document(&evaluation)?;
@@ -125,12 +146,11 @@ fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 }
 
 /// Label names: the file the user named, else a dataset.json nearby, else the values that the references hold.
-fn labels_for(arguments: &Arguments, pairs: &[Pair]) -> Result<Labels> {
-    let near =
-        [Some(arguments.pred.as_path()), arguments.reference.parent(), Some(arguments.reference.as_path())];
+fn labels_for(named: Option<PathBuf>, pred: &Path, reference: &Path, pairs: &[Pair]) -> Result<Labels> {
+    let near = [Some(pred), reference.parent(), Some(reference)];
     let beside =
         near.into_iter().flatten().map(|folder| folder.join("dataset.json")).find(|file| file.is_file());
-    if let Some(file) = arguments.labels.clone().or(beside) {
+    if let Some(file) = named.or(beside) {
         return galen_data::read_labels_of(&file);
     }
     let values = pairs

@@ -1,0 +1,237 @@
+//! Files of the tables in, checked tables of `galen_metrics` out.
+
+use super::columns::Columns;
+use galen_core::{Error, Result};
+use galen_metrics::Measures;
+use galen_metrics::agreement::Ratings;
+use galen_metrics::classification::{Binary, Multiclass, Multilabel};
+use galen_metrics::statistics::{correlation, delong, mcnemar, multiplicity, permutation, wilcoxon};
+use galen_metrics::survival::{Predicted, Survival};
+use std::path::{Path, PathBuf};
+
+const LABEL: &[&str] = &["label", "y", "y_true", "target"];
+const SCORE: &[&str] = &["score", "p", "prob", "probability", "y_score"];
+
+/// Columns `label,score`.
+pub fn binary(file: &Path) -> Result<Binary> {
+    let table = Columns::read(file)?;
+    Binary::new(&table.numbers(LABEL)?, &table.numbers(SCORE)?).map_err(|e| e.within(file.display()))
+}
+
+/// Columns `label,p0,p1,..`.
+pub fn multiclass(file: &Path) -> Result<Multiclass> {
+    let table = Columns::read(file)?;
+    Multiclass::new(&table.numbers(LABEL)?, table.numbered("p")?).map_err(|e| e.within(file.display()))
+}
+
+/// Columns `y0,..,s0,..`.
+pub fn multilabel(file: &Path) -> Result<Multilabel> {
+    let table = Columns::read(file)?;
+    Multilabel::new(&table.numbered("y")?, table.numbered("s")?).map_err(|e| e.within(file.display()))
+}
+
+/// Columns `label,score,group`.
+pub fn groups(file: &Path) -> Result<(Vec<f64>, Vec<f64>, Vec<String>)> {
+    let table = Columns::read(file)?;
+    Ok((table.numbers(LABEL)?, table.numbers(SCORE)?, table.texts(&["group"])?))
+}
+
+/// Columns `time,event,risk[,group]`.
+pub fn survival(file: &Path) -> Result<Survival> {
+    let table = Columns::read(file)?;
+    let groups = table.has(&["group"]).then(|| table.texts(&["group"])).transpose()?.map(|names| {
+        let mut all = names.clone();
+        all.sort();
+        all.dedup();
+        names.iter().map(|name| all.partition_point(|other| other < name)).collect()
+    });
+    Survival::new(
+        table.numbers(&["time"])?,
+        &table.numbers(&["event"])?,
+        table.numbers(&["risk", "score"])?,
+        groups,
+    )
+    .map_err(|e| e.within(file.display()))
+}
+
+/// One row per case and one column per time: a CSV with the times in its header, or `.npy` with `times`.
+pub fn predicted(file: &Path, times: Option<&[f64]>) -> Result<Predicted> {
+    if file.extension().is_some_and(|e| e == "npy") {
+        let Some(times) = times else {
+            return Err(Error::input(file.display(), "says nothing about its times", "add --times t1,t2,.."));
+        };
+        let array = array(file)?;
+        let [_, columns] = array.shape[..] else {
+            let what = format!("has {} axes", array.shape.len());
+            return Err(Error::input(file.display(), what, "give a matrix: cases x times"));
+        };
+        if columns != times.len() {
+            let what = format!("has {columns} columns for {} times", times.len());
+            return Err(Error::input(file.display(), what, "give one time per column with --times"));
+        }
+        let survival = array.values.chunks(columns.max(1)).map(<[f64]>::to_vec).collect();
+        return Ok(Predicted { times: times.to_vec(), survival });
+    }
+    let table = Columns::read(file)?;
+    let mut rows = table.matrix()?;
+    // A header of times alone reads as a row of numbers.
+    let times = match times {
+        Some(times) if rows[0].len() == times.len() => times.to_vec(),
+        Some(times) => {
+            let what = format!("has {} columns for {} times", rows[0].len(), times.len());
+            return Err(Error::input(file.display(), what, "give one time per column with --times"));
+        }
+        None if table.names().is_empty() => rows.remove(0),
+        None => {
+            let time = |name: &String| {
+                name.trim_start_matches(['t', '=', '_', 's', '(']).trim_end_matches(')').parse::<f64>().ok()
+            };
+            table.names().iter().rev().take(rows[0].len()).rev().map(time).collect::<Option<_>>().ok_or_else(
+                || {
+                    Error::input(
+                        file.display(),
+                        "its header holds no times",
+                        "put the times into the first row, or give --times",
+                    )
+                },
+            )?
+        }
+    };
+    Ok(Predicted { times, survival: rows })
+}
+
+/// Rows of subjects, columns of raters.
+pub fn ratings(file: &Path) -> Result<Ratings> {
+    Ratings::new(Columns::read(file)?.matrix()?).map_err(|e| e.within(file.display()))
+}
+
+/// Tests of the tables given, each recognised by its columns.
+pub fn tests(files: &[PathBuf], seed: u64) -> Result<Measures> {
+    let mut m = Measures::default();
+    for file in files {
+        let table = Columns::read(file)?;
+        let within = |error: Error| error.within(file.display());
+        if table.names().is_empty() {
+            let rows = table.matrix()?;
+            match &rows[..] {
+                [a, b] if a.len() == 2 && b.len() == 2 => contingency(a[1], b[0], &mut m).map_err(within)?,
+                _ if rows.iter().all(|row| row.len() == 1) => {
+                    p_values(&rows.concat(), &mut m).map_err(within)?
+                }
+                _ => {
+                    let remedy = "give columns a,b (or label,a,b), a column p, or a 2 x 2 table of counts";
+                    return Err(Error::input(file.display(), "is no table that a test here takes", remedy));
+                }
+            }
+        } else if table.has(P_VALUES) {
+            p_values(&table.numbers(P_VALUES)?, &mut m).map_err(within)?;
+        } else if table.names().len() == 2 && table.has(&["n0", "correct", "right"]) {
+            let rows = table.matrix()?;
+            let [a, b] = &rows[..] else {
+                return Err(Error::input(file.display(), "is no 2 x 2 table", "give two rows of two counts"));
+            };
+            contingency(a[1], b[0], &mut m).map_err(within)?;
+        } else {
+            let (a, b) = (table.numbers(&["a"])?, table.numbers(&["b"])?);
+            let label = table.has(LABEL).then(|| table.numbers(LABEL)).transpose()?;
+            paired(&a, &b, label.as_deref(), seed, &mut m).map_err(within)?;
+        }
+    }
+    Ok(m)
+}
+
+const P_VALUES: &[&str] = &["p", "p-value", "p_value", "pvalue"];
+
+fn p_values(p: &[f64], m: &mut Measures) -> Result<()> {
+    if let Some(row) = p.iter().position(|p| !(0.0..=1.0).contains(p)) {
+        let what = format!("{} is no p-value", p[row]);
+        return Err(Error::input(format!("row {}", row + 1), what, "give numbers in [0, 1]"));
+    }
+    m.put_many("holm/adjusted", multiplicity::holm(p));
+    m.put_many("bh/adjusted", multiplicity::benjamini_hochberg(p));
+    Ok(())
+}
+
+fn contingency(b: f64, c: f64, m: &mut Measures) -> Result<()> {
+    if ![b, c].iter().all(|n| *n >= 0.0 && n.fract() == 0.0 && *n < 1e15) {
+        return Err(Error::input(
+            "the 2 x 2 table",
+            "holds something that is no count",
+            "give whole numbers",
+        ));
+    }
+    let (statistic, p) = mcnemar::corrected(b as u64, c as u64);
+    m.put("mcnemar/exact/p", mcnemar::exact_p(b as u64, c as u64));
+    m.put("mcnemar/chi2 with continuity/stat", statistic);
+    m.put("mcnemar/chi2 with continuity/p", p);
+    Ok(())
+}
+
+fn paired(a: &[f64], b: &[f64], labels: Option<&[f64]>, seed: u64, m: &mut Measures) -> Result<()> {
+    if let Some(row) = (0..a.len()).find(|&i| !(a[i].is_finite() && b[i].is_finite())) {
+        let what = "a value that is no finite number";
+        return Err(Error::input(
+            format!("row {}", row + 1),
+            what,
+            "replace failed cases by the worst score, and say so",
+        ));
+    }
+    let differences: Vec<f64> = a.iter().zip(b).map(|(x, y)| x - y).collect();
+    let (statistic, p, effect) = wilcoxon::signed_rank(&differences);
+    m.put("wilcoxon/stat", statistic);
+    m.put("wilcoxon/p/auto", p);
+    m.put("wilcoxon/rank-biserial", effect);
+    m.put("permutation/sign-flip/p", permutation::sign_flip(&differences, seed));
+    m.put("pearson", correlation::pearson(a, b));
+    m.put("spearman", correlation::spearman(a, b));
+    m.put("kendall-tau-b", correlation::kendall_tau_b(a, b));
+    if a.iter().chain(b).all(|v| *v == 0.0 || *v == 1.0) {
+        let count = |x: f64, y: f64| a.iter().zip(b).filter(|(p, q)| (**p, **q) == (x, y)).count() as f64;
+        contingency(count(1.0, 0.0), count(0.0, 1.0), m)?;
+    }
+    if let Some(labels) = labels {
+        let labels: Vec<bool> = Binary::new(labels, &vec![0.5; labels.len()])?.labels().to_vec();
+        let (difference, z, p) = delong::paired_test(&labels, a, b);
+        m.put("delong/auroc-difference", difference);
+        m.put("delong/z", z);
+        m.put("delong/p", p);
+    }
+    Ok(())
+}
+
+/// An array of numbers.
+pub struct Array {
+    /// Length per axis.
+    pub shape: Vec<usize>,
+    /// Values in C order.
+    pub values: Vec<f64>,
+}
+
+/// Reads a `.npy` file of floats or whole numbers.
+pub fn array(file: &Path) -> Result<Array> {
+    use npyz::{DType, NpyFile, Order, TypeChar};
+    let bytes = std::fs::read(file).map_err(|error| Error::system(file.display(), &error))?;
+    let bad =
+        |what: String| Error::input(file.display(), what, "save it with numpy.save as float32 or float64");
+    let npy = NpyFile::new(&bytes[..]).map_err(|error| bad(format!("is no .npy file ({error})")))?;
+    let shape: Vec<usize> = npy.shape().iter().map(|&n| n as usize).collect();
+    if npy.order() != Order::C && shape.len() > 1 {
+        return Err(bad("is stored in Fortran order".into()));
+    }
+    let DType::Plain(kind) = npy.dtype() else { return Err(bad("holds records".into())) };
+    let cut = |error: std::io::Error| bad(format!("is cut short ({error})"));
+    let values = match (kind.type_char(), kind.size_field()) {
+        (TypeChar::Float, 8) => npy.into_vec::<f64>().map_err(cut)?,
+        (TypeChar::Float, 4) => npy.into_vec::<f32>().map_err(cut)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Uint, 1) => npy.into_vec::<u8>().map_err(cut)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Uint, 2) => npy.into_vec::<u16>().map_err(cut)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Int, 2) => npy.into_vec::<i16>().map_err(cut)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Int, 4) => npy.into_vec::<i32>().map_err(cut)?.into_iter().map(f64::from).collect(),
+        (TypeChar::Int, 8) => npy.into_vec::<i64>().map_err(cut)?.into_iter().map(|v| v as f64).collect(),
+        (TypeChar::Bool, _) => {
+            npy.into_vec::<bool>().map_err(cut)?.into_iter().map(|v| f64::from(u8::from(v))).collect()
+        }
+        _ => return Err(bad(format!("holds values of type {kind}"))),
+    };
+    Ok(Array { shape, values })
+}

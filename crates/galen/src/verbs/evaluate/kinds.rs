@@ -1,0 +1,313 @@
+//! `galen evaluate --kind`: one table or pair of files in, every number of its family under its id out.
+
+use super::{Arguments, inputs};
+use crate::session::{Exit, Session};
+use clap::builder::PossibleValuesParser;
+use comfy_table::Table;
+use galen_core::{Error, Result};
+use galen_metrics::catalogue::{KINDS, TOOLS, definition, tool};
+use galen_metrics::{Definition, Measures, Value, conformal, fairness};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Arguments of `--kind`.
+#[derive(clap::Args)]
+pub struct Options {
+    /// What the input holds; prints every number of that family under its id
+    #[arg(long, value_parser = PossibleValuesParser::new(KINDS), help_heading = "Kinds")]
+    pub kind: Option<String>,
+    /// Table or file to measure (may be given again for tests and conformal)
+    #[arg(long, alias = "csv", alias = "table", value_name = "FILE", help_heading = "Kinds")]
+    input: Vec<PathBuf>,
+    /// Conventions to print, by tool and comma-separated, or all
+    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "Kinds")]
+    conventions: Vec<String>,
+    /// Print definition, range, empty case, pitfall and source of every number
+    #[arg(long, help_heading = "Kinds")]
+    definitions: bool,
+    /// binary, fairness: scores of at least this are positive [default: 0.5]
+    #[arg(long, value_name = "P", help_heading = "Kinds")]
+    threshold: Option<f64>,
+    /// binary: threshold probability of net benefit [default: 0.2]
+    #[arg(long, value_name = "P", help_heading = "Kinds")]
+    pt: Option<f64>,
+    /// conformal: share of misses allowed [default: 0.1]
+    #[arg(long, value_name = "SHARE", help_heading = "Kinds")]
+    alpha: Option<f64>,
+    /// survival: events before this time enter Uno's C [default: all]
+    #[arg(long, value_name = "TIME", help_heading = "Kinds")]
+    tau: Option<f64>,
+    /// survival: times of the time-dependent AUC and of the columns of --survival
+    #[arg(long, value_delimiter = ',', value_name = "TIMES", help_heading = "Kinds")]
+    times: Vec<f64>,
+    /// survival: probabilities, cases x times: CSV with the times as header, or .npy with --times
+    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
+    survival: Option<PathBuf>,
+    /// survival: table that the censoring curve is taken from [default: the input]
+    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
+    train: Option<PathBuf>,
+    /// conformal: table that the threshold is taken from
+    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
+    calibration: Option<PathBuf>,
+    /// conformal: table that the sets are made for
+    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
+    test: Option<PathBuf>,
+    /// tests: seed of the drawn sign patterns [default: 0]
+    #[arg(long, value_name = "N", help_heading = "Kinds")]
+    seed: Option<u64>,
+}
+
+/// Options that each kind uses, beside --input, --conventions and --definitions.
+const USED: &[(&str, &[&str])] = &[
+    ("binary", &["--pred", "--threshold", "--pt"]),
+    ("multiclass", &["--pred"]),
+    ("multilabel", &["--pred"]),
+    ("survival", &["--pred", "--tau", "--times", "--survival", "--train"]),
+    ("agreement", &["--pred"]),
+    ("fairness", &["--pred", "--threshold"]),
+    ("conformal", &["--alpha", "--calibration", "--test"]),
+    ("tests", &["--pred", "--seed"]),
+];
+
+impl Options {
+    /// Options of kinds mean nothing without one.
+    pub fn refuse_without_kind(&self) -> Result<()> {
+        let mut given = self.given();
+        if !self.input.is_empty() {
+            given.push("--input");
+        }
+        if !self.conventions.is_empty() {
+            given.push("--conventions");
+        }
+        if self.definitions {
+            given.push("--definitions");
+        }
+        match given.first() {
+            Some(option) => Err(Error::input(option, "belongs to a kind of evaluation", "add --kind")),
+            None => Ok(()),
+        }
+    }
+
+    fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("--threshold", self.threshold.is_some()),
+            ("--pt", self.pt.is_some()),
+            ("--alpha", self.alpha.is_some()),
+            ("--tau", self.tau.is_some()),
+            ("--times", !self.times.is_empty()),
+            ("--survival", self.survival.is_some()),
+            ("--train", self.train.is_some()),
+            ("--calibration", self.calibration.is_some()),
+            ("--test", self.test.is_some()),
+            ("--seed", self.seed.is_some()),
+        ];
+        all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
+    }
+}
+
+/// What is printed.
+#[derive(Serialize)]
+struct Document {
+    format: u32,
+    kind: String,
+    conventions: Vec<String>,
+    inputs: Vec<String>,
+    /// Settings that decide the numbers.
+    settings: BTreeMap<&'static str, serde_json::Value>,
+    values: Measures,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    groups: Vec<fairness::Group>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    definitions: Vec<&'static Definition>,
+}
+
+/// Measures what `--kind` says.
+pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
+    let options = &arguments.kinds;
+    let kind = options.kind.as_deref().unwrap_or_default();
+    refuse_unused(arguments, kind)?;
+    let conventions = conventions(&options.conventions)?;
+    let mut document = Document {
+        format: 1,
+        kind: kind.to_owned(),
+        conventions: conventions.clone(),
+        inputs: Vec::new(),
+        settings: BTreeMap::new(),
+        values: Measures::default(),
+        groups: Vec::new(),
+        definitions: Vec::new(),
+    };
+    measure(arguments, kind, &mut document)?;
+    document.values.retain(|id| match tool(id) {
+        Some(tool) => conventions.iter().any(|wanted| wanted == "all" || wanted == tool),
+        None => true,
+    });
+    if options.definitions {
+        document.definitions = document.values.iter().filter_map(|(id, _)| definition(kind, id)).collect();
+    }
+    session.document(&document)?;
+    session.say(text(&document));
+    Ok(Exit::Done)
+}
+
+fn refuse_unused(arguments: &Arguments, kind: &str) -> Result<()> {
+    let used = USED.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, used)| used);
+    let mut given = arguments.kinds.given();
+    let others = [
+        ("--pred", arguments.pred.is_some()),
+        ("--ref", arguments.reference.is_some()),
+        ("--out", arguments.out.is_some()),
+        ("--labels", arguments.labels.is_some()),
+        ("--tolerance", arguments.tolerance.is_some()),
+        ("--partial", arguments.partial),
+        ("--report", arguments.report.is_some()),
+    ];
+    given.extend(others.iter().filter(|(_, there)| *there).map(|(name, _)| name));
+    match given.iter().find(|option| !used.contains(option)) {
+        Some(option) => {
+            let what = format!("--kind {kind} does not use it");
+            let remedy = format!("leave it out; --kind {kind} takes --input {}", used.join(" "));
+            Err(Error::input(option, what, remedy))
+        }
+        None => Ok(()),
+    }
+}
+
+fn conventions(asked: &[String]) -> Result<Vec<String>> {
+    if asked.is_empty() {
+        return Ok(vec!["all".to_owned()]);
+    }
+    match asked.iter().find(|name| *name != "all" && !TOOLS.iter().any(|(tool, _)| tool == name)) {
+        Some(unknown) => {
+            let known: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
+            let remedy = format!("all, or some of {}", known.join(", "));
+            Err(Error::input("--conventions", format!("`{unknown}` is no convention"), remedy))
+        }
+        None => Ok(asked.to_vec()),
+    }
+}
+
+fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result<()> {
+    let options = &arguments.kinds;
+    if kind == "conformal" {
+        return conformal_sets(options, document);
+    }
+    let files: Vec<PathBuf> = options.input.iter().chain(&arguments.pred).cloned().collect();
+    let Some(file) = files.first() else {
+        return Err(Error::input(
+            format!("--kind {kind}"),
+            "there is nothing to measure",
+            "give the table with --input",
+        ));
+    };
+    if files.len() > 1 && kind != "tests" {
+        return Err(Error::input(
+            "--input",
+            "is given more than once",
+            format!("--kind {kind} measures one table"),
+        ));
+    }
+    document.inputs = files.iter().map(|file| file.display().to_string()).collect();
+    let settings = &mut document.settings;
+    let mut probability = |name: &'static str, given: Option<f64>, default: f64, most: f64| {
+        let value = given.unwrap_or(default);
+        if !(0.0..=most).contains(&value) {
+            return Err(Error::input(
+                name,
+                format!("{value} is no probability to decide at"),
+                format!("give for example {default}"),
+            ));
+        }
+        settings.insert(&name[2..], value.into());
+        Ok(value)
+    };
+    document.values = match kind {
+        "binary" => {
+            let threshold = probability("--threshold", options.threshold, 0.5, 1.0)?;
+            let pt = probability("--pt", options.pt, 0.2, 0.999_999)?;
+            inputs::binary(file)?.measure(threshold, pt)
+        }
+        "multiclass" => inputs::multiclass(file)?.measure(),
+        "multilabel" => inputs::multilabel(file)?.measure(),
+        "agreement" => inputs::ratings(file)?.measure(),
+        "fairness" => {
+            let threshold = probability("--threshold", options.threshold, 0.5, 1.0)?;
+            let (labels, scores, groups) = inputs::groups(file)?;
+            let (values, groups) = fairness::measure(&labels, &scores, &groups, threshold)
+                .map_err(|error| error.within(file.display()))?;
+            document.groups = groups;
+            values
+        }
+        "tests" => {
+            let seed = options.seed.unwrap_or(0);
+            settings.insert("seed", seed.into());
+            inputs::tests(&files, seed)?
+        }
+        _ => survival(file, options, settings)?,
+    };
+    Ok(())
+}
+
+fn survival(
+    file: &Path,
+    options: &Options,
+    settings: &mut BTreeMap<&'static str, serde_json::Value>,
+) -> Result<Measures> {
+    let table = inputs::survival(file)?;
+    let times = (!options.times.is_empty()).then_some(&options.times[..]);
+    let predicted = options.survival.as_ref().map(|file| inputs::predicted(file, times)).transpose()?;
+    let training = options.train.as_ref().map(|file| inputs::survival(file)).transpose()?;
+    let censoring = options.train.as_deref().unwrap_or(file);
+    settings.insert("censoring-curve-from", censoring.display().to_string().into());
+    let tau = options.tau.unwrap_or(f64::INFINITY);
+    if tau.is_nan() || tau <= 0.0 {
+        return Err(Error::input("--tau", format!("{tau} is no time"), "give a time inside the follow-up"));
+    }
+    table
+        .measure(tau, times, predicted.as_ref(), training.as_ref())
+        .map_err(|error| error.within(file.display()))
+}
+
+fn conformal_sets(options: &Options, document: &mut Document) -> Result<()> {
+    let (calibration, test) = match (&options.calibration, &options.test, &options.input[..]) {
+        (Some(calibration), Some(test), []) => (calibration, test),
+        (None, None, [calibration, test]) => (calibration, test),
+        _ => {
+            let remedy = "give --calibration FILE --test FILE (columns label,p0,p1,..)";
+            return Err(Error::input("--kind conformal", "needs two tables", remedy));
+        }
+    };
+    document.inputs = [calibration, test].map(|file| file.display().to_string()).to_vec();
+    let alpha = options.alpha.unwrap_or(0.1);
+    document.values =
+        conformal::measure(&inputs::multiclass(calibration)?, &inputs::multiclass(test)?, alpha)?;
+    Ok(())
+}
+
+fn text(document: &Document) -> String {
+    let number = |value: &f64| match value {
+        v if v.is_nan() => "undefined".to_owned(),
+        v => format!("{v:.6}"),
+    };
+    let mut table = Table::new();
+    table.set_header(["id", "value"]);
+    for (id, value) in document.values.iter() {
+        let cell = match value {
+            Value::One(value) => number(value),
+            Value::Many(values) if values.len() <= 8 => {
+                values.iter().map(number).collect::<Vec<_>>().join(" ")
+            }
+            Value::Many(values) => format!("{} values, see --json", values.len()),
+        };
+        table.add_row([id.to_owned(), cell]);
+    }
+    let mut text = table.to_string();
+    for d in &document.definitions {
+        text += &format!(
+            "\n{}: {}. Range {}. Empty: {}. Beware: {}. Source: {}.",
+            d.id, d.definition, d.range, d.empty, d.pitfall, d.source
+        );
+    }
+    text
+}

@@ -1,0 +1,4 @@
+//! Boxes and candidates against targets.
+
+pub mod coco;
+pub mod froc;
