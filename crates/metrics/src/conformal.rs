@@ -9,11 +9,19 @@ pub static DEFINITIONS: &[Definition] = &[
     define("alpha", "share of misses allowed", "0..1", "-", "a choice, made before looking", "input"),
     define(
         "qhat",
+        "quantile ceil((n + 1)(1 - alpha)) / n of the calibration scores, the higher neighbour of numpy: one rank above qhat/exact-rank",
+        "0..1",
+        "that share is above 1: infinite, all classes in every set",
+        "calibration cases must be like those to come",
+        "Angelopoulos and Bates 2023; numpy quantile(method='higher')",
+    ),
+    define(
+        "qhat/exact-rank",
         "ceil((n + 1)(1 - alpha))-th smallest score of the calibration cases",
         "0..1",
-        "that rank is above n: infinite, all classes in every set",
-        "calibration cases must be like those to come",
-        "Sadinle et al. 2019; MAPIE SplitConformalClassifier(lac)",
+        "that rank is above n: infinite",
+        "the smallest threshold that keeps the promise",
+        "Sadinle et al. 2019",
     ),
     define(
         "mean-set-size",
@@ -68,7 +76,9 @@ pub fn measure(calibration: &Multiclass, test: &Multiclass, alpha: f64) -> Resul
     scores.sort_by(f64::total_cmp);
     // (n + 1)(1 - alpha) is often a whole number that rounding lifts by a hair.
     let rank = ((scores.len() + 1) as f64 * (1.0 - alpha) - 1e-9).ceil() as usize;
-    let qhat = scores.get(rank.max(1) - 1).copied().unwrap_or(f64::INFINITY);
+    let last = scores.len() - 1;
+    let at = |index: usize| if rank > scores.len() { f64::INFINITY } else { scores[index.min(last)] };
+    let (qhat, exact) = (at(rank), at(rank.max(1) - 1));
     let (mut size, mut hits, mut empty) = (0.0, vec![0.0; classes], 0.0);
     let mut counts = vec![0.0; classes];
     for (&label, p) in test.labels().iter().zip(test.probabilities()) {
@@ -83,6 +93,7 @@ pub fn measure(calibration: &Multiclass, test: &Multiclass, alpha: f64) -> Resul
     let mut m = Measures::default();
     m.put("alpha", alpha);
     m.put("qhat", qhat);
+    m.put("qhat/exact-rank", exact);
     m.put("mean-set-size", size / n);
     m.put("coverage", hits.iter().sum::<f64>() / n);
     m.put("worst-class-coverage", per_class.reduce(f64::min).unwrap_or(f64::NAN));
@@ -103,6 +114,10 @@ mod tests {
         let m = measure(&nine, &table(&[0.5, 0.1]), 0.1).unwrap();
         assert!((m.number("qhat") - 0.6).abs() < 1e-12);
         assert_eq!((m.number("mean-set-size"), m.number("coverage")), (1.5, 0.5));
+        // Rank 8 of nine scores is 0.4; numpy's higher neighbour is the ninth, 0.6.
+        let looser = measure(&nine, &nine, 0.2).unwrap();
+        assert!((looser.number("qhat/exact-rank") - 0.4).abs() < 1e-12);
+        assert!((looser.number("qhat") - 0.6).abs() < 1e-12);
         assert_eq!(measure(&nine, &nine, 0.05).unwrap().number("qhat"), f64::INFINITY);
     }
 }

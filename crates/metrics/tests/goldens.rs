@@ -1,5 +1,5 @@
 //! Every family against the values of its reference packages (`goldens/metrics.py` makes them; the
-//! versions stand in each file). One relative millionth everywhere, unless [`LOOSER`] says why not.
+//! versions stand in each file). One relative millionth everywhere.
 
 use galen_metrics::agreement::Ratings;
 use galen_metrics::classification::{Binary, Multiclass, Multilabel};
@@ -13,9 +13,6 @@ use galen_metrics::survival::{Predicted, Survival};
 use galen_metrics::{Measures, catalogue, conformal, fairness, features, text};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
-
-/// Ids whose reference computes in single precision or stops early, with the difference allowed.
-const LOOSER: &[(&str, &str, f64)] = &[];
 
 fn numbers(json: &Json) -> Vec<f64> {
     json.as_array().unwrap().iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect()
@@ -51,7 +48,14 @@ fn pair(input: &Json) -> Pair {
         numbers(runs).into_iter().enumerate().flat_map(value).collect()
     };
     let spacing = [spacing[0], spacing[1], spacing[2]];
-    Pair::new([size[0], size[1], size[2]], spacing, false, mask(&input["reference"]), mask(&input["prediction"])).unwrap()
+    Pair::new(
+        [size[0], size[1], size[2]],
+        spacing,
+        false,
+        mask(&input["reference"]),
+        mask(&input["prediction"]),
+    )
+    .unwrap()
 }
 
 fn table(input: &Json) -> Multiclass {
@@ -66,7 +70,8 @@ fn survival(input: &Json, tau: f64) -> Measures {
         names.iter().map(|n| all.partition_point(|o| o < n)).collect()
     });
     let table =
-        Survival::new(numbers(&input["time"]), &numbers(&input["event"]), numbers(&input["risk"]), groups).unwrap();
+        Survival::new(numbers(&input["time"]), &numbers(&input["event"]), numbers(&input["risk"]), groups)
+            .unwrap();
     let predicted = Predicted { times: numbers(&input["times"]), survival: matrix(&input["survival"]) };
     table.measure(tau, None, Some(&predicted), None).unwrap()
 }
@@ -105,10 +110,8 @@ fn images(input: &Json, range: f64) -> Measures {
         return Images::new([size[0], size[1], size[2]], reference, image, range).unwrap().measure().unwrap();
     }
     let place = |i: usize| (i / 192, i % 192);
-    let reference: Vec<f64> = (0..176 * 192)
-        .map(place)
-        .map(|(y, x)| ((x * 7 + y * 13) % 101) as f64 / 100.0)
-        .collect();
+    let reference: Vec<f64> =
+        (0..176 * 192).map(place).map(|(y, x)| ((x * 7 + y * 13) % 101) as f64 / 100.0).collect();
     let image = reference.iter().enumerate().map(|(i, r)| {
         let (y, x) = place(i);
         (r + (((x * 3 + y * 5) % 17) as f64 - 8.0) / 100.0).clamp(0.0, 1.0)
@@ -151,7 +154,9 @@ fn candidates(input: &Json, options: &Json) -> Measures {
 
 fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
     match kind {
-        "binary" => Binary::new(&numbers(&input["label"]), &numbers(&input["score"])).unwrap().measure(0.5, 0.2),
+        "binary" => {
+            Binary::new(&numbers(&input["label"]), &numbers(&input["score"])).unwrap().measure(0.5, 0.2)
+        }
         "multiclass" => table(input).measure(),
         "multilabel" => Multilabel::new(&matrix(&input["y"]), matrix(&input["s"])).unwrap().measure(),
         "survival" => survival(input, options["tau"].as_f64().unwrap()),
@@ -211,7 +216,9 @@ fn compare(kind: &str) -> (Worst, Vec<String>) {
         let m = measure(kind, &case["input"], &case["options"]);
         for (id, expected) in case["expected"].as_object().unwrap() {
             let d = match (m.get(id), expected) {
-                (Some(galen_metrics::Value::One(v)), expected) if !expected.is_array() => difference(*v, number(expected)),
+                (Some(galen_metrics::Value::One(v)), expected) if !expected.is_array() => {
+                    difference(*v, number(expected))
+                }
                 (Some(galen_metrics::Value::Many(v)), Json::Array(expected)) if v.len() == expected.len() => {
                     v.iter().zip(expected).map(|(v, e)| difference(*v, number(e))).fold(0.0, f64::max)
                 }
@@ -219,9 +226,12 @@ fn compare(kind: &str) -> (Worst, Vec<String>) {
             };
             let entry = worst.entry(id.clone()).or_default();
             *entry = (entry.0.max(d), entry.1 + 1);
-            let allowed = LOOSER.iter().find(|l| (l.0, l.1) == (kind, id)).map_or(1e-6, |l| l.2);
-            if d > allowed {
-                failures.push(format!("{kind}, {}: {id} is {:?}, expected {expected}", case["case"], m.get(id)));
+            if d > 1e-6 {
+                failures.push(format!(
+                    "{kind}, {}: {id} is {:?}, expected {expected}",
+                    case["case"],
+                    m.get(id)
+                ));
             }
         }
     }

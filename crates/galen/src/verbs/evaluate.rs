@@ -1,6 +1,7 @@
 //! `galen evaluate`: label maps against a reference, and every other kind of answer (`--kind`).
 
 mod columns;
+mod files;
 mod inputs;
 mod kinds;
 

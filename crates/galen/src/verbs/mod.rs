@@ -31,7 +31,7 @@ pub enum Verb {
     #[command(visible_alias = "segment")]
     Predict(predict::Arguments),
     /// Compare label maps with a reference
-    Evaluate(evaluate::Arguments),
+    Evaluate(Box<evaluate::Arguments>),
 }
 
 /// Runs a verb.

@@ -210,7 +210,7 @@ fn logit(p: f64) -> f64 {
 /// Slope of the logistic recalibration; NaN when it has no finite solution.
 pub fn calibration_slope(labels: &[bool], scores: &[f64]) -> f64 {
     let x: Vec<f64> = scores.iter().map(|s| logit(*s)).collect();
-    let (mut a, mut b) = (0.0, 1.0);
+    let (mut a, mut b) = (0.0, 0.0);
     for _ in 0..100 {
         let (mut g, mut h) = ([0.0; 2], [0.0; 3]);
         for (x, &label) in x.iter().zip(labels) {
@@ -227,7 +227,7 @@ pub fn calibration_slope(labels: &[bool], scores: &[f64]) -> f64 {
         // Newton's full step may overshoot far from the solution.
         let damp = (5.0 / step[0].abs().max(step[1].abs())).min(1.0);
         (a, b) = (a + damp * step[0], b + damp * step[1]);
-        if step[0].abs().max(step[1].abs()) < 1e-12 * (1.0 + b.abs()) {
+        if step[0].abs().max(step[1].abs()) < 1e-11 * (1.0 + a.abs() + b.abs()) {
             return b;
         }
     }

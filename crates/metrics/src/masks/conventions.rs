@@ -156,7 +156,7 @@ pub static DEFINITIONS: &[Definition] = &[
     ),
     define(
         "hd-average/itk",
-        "larger of the two mean distances over all voxels of a mask; inside the other mask is 0",
+        "mean of the two mean distances over all voxels of a mask; a voxel inside the other mask counts 0",
         "0..inf",
         "an empty mask: undefined (ITK raises)",
         "not ASSD: inner voxels pull it towards 0",
@@ -498,7 +498,7 @@ fn itk(present: Option<&Pair>, m: &mut Measures) {
     let (most, mean) = present.map_or((NAN, NAN), |pair| {
         let there = directed(&pair.prediction, &pair.reference, pair);
         let back = directed(&pair.reference, &pair.prediction, pair);
-        (there.0.max(back.0), there.1.max(back.1))
+        (there.0.max(back.0), (there.1 + back.1) / 2.0)
     });
     m.put("hd/itk", most);
     m.put("hd-average/itk", mean);

@@ -1,12 +1,16 @@
 //! `galen evaluate --kind`: one table or pair of files in, every number of its family under its id out.
 
-use super::{Arguments, inputs};
+use super::{Arguments, files, inputs};
 use crate::session::{Exit, Session};
 use clap::builder::PossibleValuesParser;
 use comfy_table::Table;
 use galen_core::{Error, Result};
 use galen_metrics::catalogue::{KINDS, TOOLS, definition, tool};
-use galen_metrics::{Definition, Measures, Value, conformal, fairness};
+use galen_metrics::detection::coco;
+use galen_metrics::masks::components::Connectivity;
+use galen_metrics::masks::{conventions as mask_conventions, lesions};
+use galen_metrics::{Definition, Measures, Value, conformal, fairness, features, text as texts};
+use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -53,6 +57,18 @@ pub struct Options {
     /// conformal: table that the sets are made for
     #[arg(long, value_name = "FILE", help_heading = "Kinds")]
     test: Option<PathBuf>,
+    /// lesion: neighbours that belong together: 6, 18 or 26 (4 or 8 in flat images) [default: 26]
+    #[arg(long, value_name = "N", help_heading = "Kinds")]
+    connectivity: Option<u8>,
+    /// image: largest minus smallest possible value
+    #[arg(long, value_name = "RANGE", help_heading = "Kinds")]
+    data_range: Option<f64>,
+    /// froc: targets in all images
+    #[arg(long, value_name = "N", help_heading = "Kinds")]
+    targets: Option<usize>,
+    /// froc: images, those without candidates too
+    #[arg(long, value_name = "N", help_heading = "Kinds")]
+    images: Option<usize>,
     /// tests: seed of the drawn sign patterns [default: 0]
     #[arg(long, value_name = "N", help_heading = "Kinds")]
     seed: Option<u64>,
@@ -60,6 +76,13 @@ pub struct Options {
 
 /// Options that each kind uses, beside --input, --conventions and --definitions.
 const USED: &[(&str, &[&str])] = &[
+    ("seg", &["--pred", "--ref", "--tolerance"]),
+    ("lesion", &["--pred", "--ref", "--connectivity"]),
+    ("detection2d", &["--pred", "--ref"]),
+    ("froc", &["--pred", "--targets", "--images"]),
+    ("image", &["--pred", "--ref", "--data-range"]),
+    ("features", &["--pred", "--ref"]),
+    ("text", &["--pred"]),
     ("binary", &["--pred", "--threshold", "--pt"]),
     ("multiclass", &["--pred"]),
     ("multilabel", &["--pred"]),
@@ -101,6 +124,10 @@ impl Options {
             ("--calibration", self.calibration.is_some()),
             ("--test", self.test.is_some()),
             ("--seed", self.seed.is_some()),
+            ("--connectivity", self.connectivity.is_some()),
+            ("--data-range", self.data_range.is_some()),
+            ("--targets", self.targets.is_some()),
+            ("--images", self.images.is_some()),
         ];
         all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
     }
@@ -116,6 +143,9 @@ struct Document {
     /// Settings that decide the numbers.
     settings: BTreeMap<&'static str, serde_json::Value>,
     values: Measures,
+    /// Numbers of each label when there are several; `values` are their means.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    labels: BTreeMap<u16, Measures>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     groups: Vec<fairness::Group>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -135,14 +165,17 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         inputs: Vec::new(),
         settings: BTreeMap::new(),
         values: Measures::default(),
+        labels: BTreeMap::new(),
         groups: Vec::new(),
         definitions: Vec::new(),
     };
     measure(arguments, kind, &mut document)?;
-    document.values.retain(|id| match tool(id) {
+    let wanted = |id: &str| match tool(id) {
         Some(tool) => conventions.iter().any(|wanted| wanted == "all" || wanted == tool),
         None => true,
-    });
+    };
+    document.values.retain(wanted);
+    document.labels.values_mut().for_each(|values| values.retain(wanted));
     if options.definitions {
         document.definitions = document.values.iter().filter_map(|(id, _)| definition(kind, id)).collect();
     }
@@ -193,6 +226,9 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
     if kind == "conformal" {
         return conformal_sets(options, document);
     }
+    if ["seg", "lesion", "detection2d", "image", "features"].contains(&kind) {
+        return two_files(arguments, kind, document);
+    }
     let files: Vec<PathBuf> = options.input.iter().chain(&arguments.pred).cloned().collect();
     let Some(file) = files.first() else {
         return Err(Error::input(
@@ -239,6 +275,16 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
             document.groups = groups;
             values
         }
+        "text" => texts::measure(&files::texts(file)?).map_err(|error| error.within(file.display()))?,
+        "froc" => {
+            let (Some(targets), Some(images)) = (options.targets, options.images) else {
+                let remedy = "add --targets N --images N: candidates alone do not say what was missed";
+                return Err(Error::input("--kind froc", "needs the numbers of targets and images", remedy));
+            };
+            settings.insert("targets", targets.into());
+            settings.insert("images", images.into());
+            files::candidates(file, targets, images)?.measure()
+        }
         "tests" => {
             let seed = options.seed.unwrap_or(0);
             settings.insert("seed", seed.into());
@@ -247,6 +293,85 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
         _ => survival(file, options, settings)?,
     };
     Ok(())
+}
+
+/// Kinds that compare a file with a reference.
+fn two_files(arguments: &Arguments, kind: &str, document: &mut Document) -> Result<()> {
+    let options = &arguments.kinds;
+    let (Some(pred), Some(reference), []) = (&arguments.pred, &arguments.reference, &options.input[..])
+    else {
+        let place = format!("--kind {kind}");
+        return Err(Error::input(place, "compares two files", "give --pred FILE --ref FILE"));
+    };
+    document.inputs = [pred, reference].map(|file| file.display().to_string()).to_vec();
+    let settings = &mut document.settings;
+    document.values = match kind {
+        "seg" => {
+            let tolerance = arguments.tolerance.unwrap_or(1.0);
+            if !(tolerance >= 0.0 && tolerance.is_finite()) {
+                return Err(Error::input("--tolerance", "not a distance", "give millimetres, for example 1"));
+            }
+            settings.insert("tolerance-mm", tolerance.into());
+            per_label(files::masks(pred, reference)?, &mut document.labels, |pair| {
+                mask_conventions::measure(pair, tolerance)
+            })
+        }
+        "lesion" => {
+            let number = options.connectivity.unwrap_or(26);
+            let connectivity = match number {
+                4 | 6 => Connectivity::Faces,
+                18 => Connectivity::Edges,
+                8 | 26 => Connectivity::Corners,
+                _ => {
+                    let what = format!("{number} is no neighbourhood");
+                    return Err(Error::input(
+                        "--connectivity",
+                        what,
+                        "give 6, 18 or 26 (4 or 8 in flat images)",
+                    ));
+                }
+            };
+            settings.insert("connectivity", number.into());
+            per_label(files::masks(pred, reference)?, &mut document.labels, |pair| {
+                lesions::measure(pair, connectivity)
+            })
+        }
+        "detection2d" => {
+            let (targets, detections) = files::coco(pred, reference)?;
+            coco::measure(&targets, &detections)
+        }
+        "image" => {
+            let Some(range) = options.data_range else {
+                let remedy =
+                    "add --data-range, e.g. 255, or the window in HU: PSNR and SSIM mean nothing without it";
+                return Err(Error::input("--kind image", "needs the range of the values", remedy));
+            };
+            settings.insert("data-range", range.into());
+            files::images(pred, reference, range)?.measure()?
+        }
+        _ => {
+            let (generated, real) = (files::features(pred)?, files::features(reference)?);
+            features::measure(real.as_ref(), generated.as_ref())
+                .map_err(|error| error.within(pred.display()))?
+        }
+    };
+    Ok(())
+}
+
+/// Measures each label; several labels are kept apart and their mean over labels with a number is the value.
+fn per_label(
+    labels: Vec<files::Label>,
+    apart: &mut BTreeMap<u16, Measures>,
+    of: impl Fn(&galen_metrics::masks::Pair) -> Measures + Sync,
+) -> Measures {
+    let mut all: Vec<(u16, Measures)> =
+        labels.par_iter().map(|label| (label.value, of(&label.pair))).collect();
+    if all.len() == 1 {
+        return all.remove(0).1;
+    }
+    let measures: Vec<Measures> = all.iter().map(|(_, m)| m.clone()).collect();
+    apart.extend(all);
+    Measures::mean(&measures)
 }
 
 fn survival(

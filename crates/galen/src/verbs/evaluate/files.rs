@@ -1,0 +1,222 @@
+//! Files other than tables in: masks, images, features, boxes, candidates, texts.
+
+use super::columns::Columns;
+use super::inputs::array;
+use faer::Mat;
+use galen_core::{Error, LabelMap, Result};
+use galen_metrics::detection::coco::{Detection, Target};
+use galen_metrics::detection::froc::Candidates;
+use galen_metrics::image::Images;
+use galen_metrics::masks::Pair;
+use serde::Deserialize;
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The masks of one label, by its value.
+pub struct Label {
+    /// Value in the label maps.
+    pub value: u16,
+    /// Its masks.
+    pub pair: Pair,
+}
+
+/// One pair of masks per foreground value of the reference; two empty maps give one empty pair of value 1.
+pub fn masks(prediction: &Path, reference: &Path) -> Result<Vec<Label>> {
+    let (p, r) = (galen_io::read_label_map(prediction)?, galen_io::read_label_map(reference)?);
+    if let Some(mismatch) = r.geometry.differs(&p.geometry) {
+        let what = format!(
+            "its grid differs from the reference's in {mismatch} ({:?} and {:?} voxels, z y x)",
+            p.geometry.size, r.geometry.size
+        );
+        return Err(Error::input(prediction.display(), what, "resample it onto the reference's grid first"));
+    }
+    let values = |map: &LabelMap| -> BTreeSet<u16> {
+        map.histogram().into_iter().map(|(value, _)| value).filter(|v| *v != 0).collect()
+    };
+    let (known, found) = (values(&r), values(&p));
+    // Without any reference label one predicted label is a false alarm, more are a mistake in the coding.
+    let unknown: Vec<String> = found.difference(&known).map(u16::to_string).collect();
+    let false_alarm = known.is_empty() && unknown.len() == 1;
+    if !(unknown.is_empty() || false_alarm) {
+        let what = format!("holds the labels {}, which the reference does not know", unknown.join(", "));
+        return Err(Error::input(prediction.display(), what, "map its labels to those of the reference"));
+    }
+    let mut all: Vec<u16> = known.union(&found).copied().collect();
+    if all.is_empty() {
+        all.push(1);
+    }
+    let geometry = &r.geometry;
+    let (reference, prediction) = (r.values(), p.values());
+    all.into_iter()
+        .map(|value| {
+            let mask = |values: &[u16]| values.iter().map(|v| u8::from(*v == value)).collect();
+            let (r, p) = (mask(&reference), mask(&prediction));
+            Ok(Label { value, pair: Pair::new(geometry.size, geometry.spacing, geometry.flat, r, p)? })
+        })
+        .collect()
+}
+
+/// Two images of a format that Galen reads, or two `.npy` arrays of two or three axes.
+pub fn images(image: &Path, reference: &Path, range: f64) -> Result<Images> {
+    let ((size, r), (other, i)) = (voxels(reference)?, voxels(image)?);
+    if size != other {
+        let what = format!("{other:?} voxels, the reference has {size:?} (z y x)");
+        return Err(Error::input(image.display(), what, "give two images of the same size"));
+    }
+    Images::new(size, r, i, range).map_err(|error| error.within(image.display()))
+}
+
+fn voxels(file: &Path) -> Result<([usize; 3], Vec<f64>)> {
+    if file.extension().is_some_and(|e| e == "npy") {
+        let array = array(file)?;
+        let size = match array.shape[..] {
+            [y, x] => [1, y, x],
+            [z, y, x] => [z, y, x],
+            _ => {
+                let what = format!("has {} axes", array.shape.len());
+                return Err(Error::input(file.display(), what, "give an image of two or three axes"));
+            }
+        };
+        return Ok((size, array.values));
+    }
+    let volume = galen_io::read(file)?;
+    if volume.channels != 1 {
+        let what = format!("has {} channels", volume.channels);
+        return Err(Error::input(file.display(), what, "give one channel at a time"));
+    }
+    Ok((volume.geometry.size, volume.channel_f32(0).iter().map(|v| f64::from(*v)).collect()))
+}
+
+/// A matrix of features, one row per image.
+pub fn features(file: &Path) -> Result<Mat<f64>> {
+    let array = array(file)?;
+    let [rows, columns] = array.shape[..] else {
+        let what = format!("has {} axes", array.shape.len());
+        return Err(Error::input(file.display(), what, "give a matrix: images x features"));
+    };
+    Ok(Mat::from_fn(rows, columns, |i, j| array.values[i * columns + j]))
+}
+
+#[derive(Deserialize)]
+struct Truth {
+    images: Vec<Named>,
+    annotations: Vec<Annotation>,
+    #[serde(default)]
+    categories: Vec<Named>,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: i64,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    image_id: i64,
+    category_id: i64,
+    bbox: [f64; 4],
+    #[serde(default)]
+    iscrowd: u8,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    image_id: i64,
+    category_id: i64,
+    bbox: [f64; 4],
+    score: f64,
+}
+
+/// Ground truth and results in COCO's JSON.
+pub fn coco(results: &Path, truth: &Path) -> Result<(Vec<Target>, Vec<Detection>)> {
+    let known: Truth = json(truth, "give COCO ground truth: images, annotations, categories")?;
+    let found: Vec<Found> = json(results, "give COCO results: a list of image_id, category_id, bbox, score")?;
+    let images: BTreeSet<i64> = known.images.iter().map(|i| i.id).collect();
+    let annotated = known.annotations.iter().map(|a| a.category_id);
+    let categories: BTreeSet<i64> = known.categories.iter().map(|c| c.id).chain(annotated).collect();
+    for (row, d) in found.iter().enumerate() {
+        let place = format!("{}: result {}", results.display(), row + 1);
+        if !images.contains(&d.image_id) {
+            let what = format!("the image {} is not in the ground truth", d.image_id);
+            return Err(Error::input(place, what, "give results for the images of the ground truth"));
+        }
+        if !categories.contains(&d.category_id) {
+            let what = format!("the category {} is unknown to the ground truth", d.category_id);
+            return Err(Error::input(place, what, "use the category numbers of the ground truth"));
+        }
+        if !d.score.is_finite() || d.bbox.iter().any(|v| !v.is_finite()) || d.bbox[2] < 0.0 || d.bbox[3] < 0.0
+        {
+            return Err(Error::input(place, "score or box is no number", "boxes are x, y, width, height"));
+        }
+    }
+    let target = |a: Annotation| Target {
+        image: a.image_id,
+        category: a.category_id,
+        bounds: a.bbox,
+        crowd: a.iscrowd != 0,
+    };
+    let detection =
+        |d: Found| Detection { image: d.image_id, category: d.category_id, bounds: d.bbox, score: d.score };
+    Ok((known.annotations.into_iter().map(target).collect(), found.into_iter().map(detection).collect()))
+}
+
+fn json<T: for<'de> Deserialize<'de>>(file: &Path, remedy: &str) -> Result<T> {
+    let bytes = std::fs::read(file).map_err(|error| Error::system(file.display(), &error))?;
+    serde_json::from_slice(&bytes).map_err(|error| Error::input(file.display(), error, remedy))
+}
+
+/// Candidates: columns `score` and `hit` (1: on a target), with a column `target` to name the target that is hit.
+pub fn candidates(file: &Path, targets: usize, images: usize) -> Result<Candidates> {
+    const HIT: &[&str] = &["hit", "tp", "is_tp", "label"];
+    let table = Columns::read(file)?;
+    let scores = table.numbers(&["score", "prob", "probability", "p"])?;
+    let hits = if table.has(HIT) { Some(table.numbers(HIT)?) } else { None };
+    let names = if table.has(&["target"]) { Some(table.texts(&["target"])?) } else { None };
+    if hits.is_none() && names.is_none() {
+        table.numbers(HIT)?;
+    }
+    if let Some(row) = hits.iter().flatten().position(|h| *h != 0.0 && *h != 1.0) {
+        let place = format!("{}: row {}", file.display(), row + 1);
+        return Err(Error::input(place, "hit is neither 0 nor 1", "1 is a candidate on a target"));
+    }
+    // The same name in another image is another target.
+    let place = if table.has(&["image"]) { Some(table.texts(&["image"])?) } else { None };
+    let rows: Vec<(f64, Option<String>)> = scores
+        .into_iter()
+        .enumerate()
+        .map(|(row, score)| {
+            let name = names.as_ref().map_or("", |names| names[row].as_str());
+            let on_target = hits.as_ref().map_or(!name.is_empty(), |hits| hits[row] == 1.0);
+            let image = place.as_ref().map_or("", |place| place[row].as_str());
+            let full = if name.is_empty() { String::new() } else { format!("{image}/{name}") };
+            (score, on_target.then_some(full))
+        })
+        .collect();
+    Candidates::new(&rows, targets, images).map_err(|error| error.within(file.display()))
+}
+
+#[derive(Deserialize)]
+struct Line {
+    #[serde(rename = "ref")]
+    reference: String,
+    hyp: String,
+}
+
+/// Pairs `(reference, hypothesis)`, one JSON object per line.
+pub fn texts(file: &Path) -> Result<Vec<(String, String)>> {
+    let text = std::fs::read_to_string(file).map_err(|error| Error::system(file.display(), &error))?;
+    let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
+    lines
+        .map(|(row, line)| {
+            let pair: Line = serde_json::from_str(line).map_err(|error| {
+                let place = format!("{}: line {}", file.display(), row + 1);
+                Error::input(
+                    place,
+                    error,
+                    "give one object with ref and hyp per line; a missing answer is \"\"",
+                )
+            })?;
+            Ok((pair.reference, pair.hyp))
+        })
+        .collect()
+}
