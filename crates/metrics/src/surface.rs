@@ -138,6 +138,24 @@ pub fn surfaces(masks: &Masks) -> [Side; 2] {
     [Side { areas: reference.areas, squared: there }, Side { areas: prediction.areas, squared: back }]
 }
 
+/// Distances in mm from each voxel of `from` to the nearest of `to`, both in array order on a grid of `size`.
+pub(crate) fn voxel_distances(
+    from: Vec<[u32; 3]>,
+    to: Vec<[u32; 3]>,
+    size: [usize; 3],
+    spacing: [f64; 3],
+) -> [Vec<f64>; 2] {
+    let surface = |cells| Surface { cells, areas: Vec::new() };
+    let (from, to) = (surface(from), surface(to));
+    let cells = Cells { size, spacing };
+    let root = |squared: Vec<f64>| squared.into_iter().map(f64::sqrt).collect();
+    let (there, back) = rayon::join(
+        || root(cells.squared_distances(&from, &to)),
+        || root(cells.squared_distances(&to, &from)),
+    );
+    [there, back]
+}
+
 /// Compares the surfaces of two masks; distances up to `tolerance` (mm) count as agreement.
 pub fn compare(masks: &Masks, tolerance: f64) -> SurfaceScores {
     let [reference, prediction] = surfaces(masks);

@@ -1,7 +1,7 @@
 //! Border voxels and distances between them: voxels of a mask with a face neighbour outside it.
 
 use super::Pair;
-use galen_kernels::distance::squared_distance;
+use crate::surface::voxel_distances;
 
 /// Border voxels of a mask that has background around it (see [`Pair::cropped`]).
 pub fn border(mask: &[u8], size: [usize; 3], flat: bool) -> Vec<u8> {
@@ -22,14 +22,36 @@ pub struct BorderDistances {
 
 /// Distances both ways of a cropped pair in which neither mask is empty.
 pub fn distances(pair: &Pair) -> BorderDistances {
-    let borders = [&pair.reference, &pair.prediction].map(|mask| border(mask, pair.size, pair.flat));
-    let from = |own: &[u8], other: &[u8]| -> Vec<f64> {
-        let map = squared_distance(other, pair.size, pair.spacing);
-        own.iter().zip(map).filter(|(b, _)| **b != 0).map(|(_, d)| f64::from(d).sqrt()).collect()
-    };
-    let (from_prediction, from_reference) =
-        rayon::join(|| from(&borders[1], &borders[0]), || from(&borders[0], &borders[1]));
+    let [reference, prediction] =
+        [&pair.reference, &pair.prediction].map(|mask| places(mask, pair.size, pair.flat));
+    let [from_prediction, from_reference] = voxel_distances(prediction, reference, pair.size, pair.spacing);
     BorderDistances { from_prediction, from_reference }
+}
+
+/// Border voxels `(z, y, x)` in array order, row by row; most rows hold none.
+fn places(mask: &[u8], size: [usize; 3], flat: bool) -> Vec<[u32; 3]> {
+    let [nz, ny, nx] = size;
+    let mut found = Vec::new();
+    let mut edge = vec![0u8; nx];
+    for z in usize::from(!flat)..nz - usize::from(!flat) {
+        for y in 1..ny - 1 {
+            let at = |z: usize, y: usize| &mask[(z * ny + y) * nx..][..nx];
+            let row = at(z, y);
+            if row.iter().fold(0, |any, v| any | v) == 0 {
+                continue;
+            }
+            let around = if flat { [row, row] } else { [at(z - 1, y), at(z + 1, y)] };
+            let (up, down) = (at(z, y - 1), at(z, y + 1));
+            for x in 1..nx - 1 {
+                let inside = row[x - 1] & row[x + 1] & up[x] & down[x] & around[0][x] & around[1][x];
+                edge[x] = row[x] & (1 - inside);
+            }
+            for (x, _) in edge.iter().enumerate().filter(|(_, e)| **e != 0) {
+                found.push([z as u32, y as u32, x as u32]);
+            }
+        }
+    }
+    found
 }
 
 /// Percentile with linear interpolation between neighbours, as numpy and torch; NaN of nothing.
@@ -62,5 +84,8 @@ mod tests {
             .collect();
         let edge = border(&mask, [5, 5, 5], false);
         assert_eq!((edge.iter().filter(|b| **b != 0).count(), edge[62]), (26, 0));
+        let listed: Vec<usize> =
+            places(&mask, [5, 5, 5], false).iter().map(|[z, y, x]| (z * 25 + y * 5 + x) as usize).collect();
+        assert_eq!(listed, (0..125).filter(|&i| edge[i] != 0).collect::<Vec<_>>());
     }
 }

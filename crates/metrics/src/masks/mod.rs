@@ -54,6 +54,11 @@ impl Pair {
             for y in 0..ny {
                 let row = (z * ny + y) * nx..(z * ny + y + 1) * nx;
                 let set = |i: usize| self.reference[i] | self.prediction[i] != 0;
+                // Most rows hold nothing, and a fold over a whole row runs in vectors.
+                let pairs = self.reference[row.clone()].iter().zip(&self.prediction[row.clone()]);
+                if pairs.fold(0, |any, (r, p)| any | r | p) == 0 {
+                    continue;
+                }
                 let Some(first) = row.clone().find(|&i| set(i)) else { continue };
                 let last = row.clone().rev().find(|&i| set(i)).unwrap_or(first);
                 let (from, to) = ([z, y, first - row.start], [z + 1, y + 1, last - row.start + 1]);
