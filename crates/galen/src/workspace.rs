@@ -1,5 +1,6 @@
 //! Where a dataset's fingerprint, plans, splits and preprocessed cases lie: one folder, nnU-Net's file names.
 
+use crate::nnunet_roots;
 use crate::session::Session;
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Splits, Store};
@@ -10,14 +11,16 @@ use std::path::{Path, PathBuf};
 
 /// The folder of everything derived from a dataset.
 pub struct Workspace {
-    /// `DATASET/preprocessed` unless the user chose another.
+    /// `DATASET/preprocessed`, or nnU-Net's place for it, unless the user chose another.
     pub folder: PathBuf,
 }
 
 impl Workspace {
     /// The workspace of a dataset.
     pub fn of(dataset: &Dataset, chosen: Option<&Path>) -> Self {
-        Self { folder: chosen.map_or_else(|| dataset.root.join("preprocessed"), Path::to_path_buf) }
+        let usual =
+            || nnunet_roots::preprocessed(&dataset.root).unwrap_or_else(|| dataset.root.join("preprocessed"));
+        Self { folder: chosen.map_or_else(usual, Path::to_path_buf) }
     }
 
     /// The fingerprint: read when it is there, computed and written when not.

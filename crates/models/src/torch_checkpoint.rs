@@ -102,6 +102,14 @@ impl TorchCheckpoint {
         if weights.is_empty() { Err(self.no_weights()) } else { Ok(weights) }
     }
 
+    /// Names of the state dict as they are stored, duplicates included.
+    pub fn state_dict_names(&self) -> Vec<String> {
+        let top = self.pickle.root;
+        let inner = ["network_weights", "state_dict"].iter().find_map(|key| self.pickle.entry(top, key));
+        let Value::Dict(entries) = self.pickle.value(inner.unwrap_or(top)) else { return Vec::new() };
+        entries.iter().filter_map(|&(key, _)| self.pickle.text(key).map(str::to_owned)).collect()
+    }
+
     fn no_weights(&self) -> Error {
         Error::input(self.path.display(), "the checkpoint holds no weights", "pass a checkpoint of nnU-Net")
     }

@@ -1,32 +1,38 @@
 //! `galen predict`: scans in, label maps out.
 
+use crate::nnunet_roots;
 use crate::scans::{Scan, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result, Volume};
 use galen_infer::{Options, Prediction, Predictor, Probabilities};
-use galen_models::{Bundle, BundleForm};
+use galen_models::{Bundle, BundleForm, Choice};
 use npyz::WriterBuilder;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Segment scans with a trained model.
 ///
-/// The model is a folder that `galen train` wrote, or an nnU-Net v2 results folder
-/// (plans.json, dataset.json, fold_0/checkpoint_final.pth).
+/// The model is a folder that `galen train` wrote, an nnU-Net v2 results folder
+/// (plans.json, dataset.json, fold_0/checkpoint_final.pth), a zip of nnUNetv2_export_model_to_zip, or the
+/// name or number of a dataset in the folder that the environment variable nnUNet_results names.
 ///
 /// Examples:
 ///   galen predict scan.nii.gz --model runs/hippo --out labels.nii.gz
 ///   galen predict imagesTs/ --model runs/hippo --out preds/ --folds 0,1,2
 ///   galen predict flair.nii.gz t1.nii.gz --model runs/brain --out labels.nii.gz   (channels in the model's order)
+///   galen predict imagesTs/ --model exported.zip --out preds/
+///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// One scan (its channels as files, in the model's order), or a folder of scans
     #[arg(required = true)]
     scans: Vec<PathBuf>,
-    /// Model folder
+    /// Model: a folder, a zip, or a dataset in $nnUNet_results
     #[arg(long, short)]
     model: PathBuf,
+    #[command(flatten)]
+    which: WhichModel,
     /// Label map to write; for a folder of scans, the folder that gets one label map per scan
     #[arg(long, short)]
     out: PathBuf,
@@ -50,6 +56,36 @@ pub struct Arguments {
     skip_done: bool,
 }
 
+/// Which model, where a folder or zip holds several.
+#[derive(Debug, clap::Args)]
+pub struct WhichModel {
+    /// Configuration, where the folder or zip holds several models
+    #[arg(long, short, value_name = "NAME")]
+    config: Option<String>,
+    /// Trainer class, where there are several
+    #[arg(long, value_name = "NAME")]
+    trainer: Option<String>,
+    /// Plans, where there are several
+    #[arg(long, value_name = "NAME")]
+    plans: Option<String>,
+    /// Checkpoint of nnU-Net's folders [default: checkpoint_final.pth]
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<String>,
+}
+
+impl WhichModel {
+    /// Opens the model.
+    pub fn open(&self, given: &Path) -> Result<Bundle> {
+        let choice = Choice {
+            configuration: self.config.clone(),
+            trainer: self.trainer.clone(),
+            plans: self.plans.clone(),
+            checkpoint: self.checkpoint.clone(),
+        };
+        Bundle::open_chosen(&nnunet_roots::model(given)?, &choice)
+    }
+}
+
 /// Precision in which tiles, mirrored copies and folds are summed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum LogitSums {
@@ -70,7 +106,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             "0.5 is nnU-Net's",
         ));
     }
-    let bundle = Bundle::open(&arguments.model)?;
+    let bundle = arguments.which.open(&arguments.model)?;
     let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
     let options = Options {
         mirror: !arguments.no_mirroring,

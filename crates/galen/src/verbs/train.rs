@@ -2,6 +2,7 @@
 
 use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
+use crate::nnunet_roots;
 use crate::session::{Exit, Progress, Session};
 use crate::workspace::Workspace;
 use galen_core::Result;
@@ -24,7 +25,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// Dataset folder (nnU-Net raw or MSD)
+    /// Dataset folder (nnU-Net raw or MSD), or a dataset's name or number in $nnUNet_raw
     dataset: PathBuf,
     /// Configuration of the plan: 2d, 3d_fullres, 3d_lowres
     #[arg(long, short, default_value = "3d_fullres")]
@@ -53,7 +54,7 @@ pub struct Arguments {
     /// Keep a patient's cases on one side: a regular expression whose first group is the patient, or a CSV table (case,patient)
     #[arg(long, value_name = "REGEX|CSV")]
     patients: Option<String>,
-    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed)
+    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed; $nnUNet_preprocessed/DATASET for one that lies in $nnUNet_raw)
     #[arg(long, value_name = "DIR")]
     preprocessed: Option<PathBuf>,
     /// Do not segment and score the validation cases at the end
@@ -91,7 +92,7 @@ fn parse_budget(text: &str) -> Result<Budget, String> {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
     let workspace = Workspace::of(&dataset, arguments.preprocessed.as_deref());
     let plans = workspace.plans(&dataset, arguments.planner.into(), session)?;
     let configuration = plans.configuration(&arguments.config)?;
