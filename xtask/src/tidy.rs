@@ -12,7 +12,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("prep", &["core", "kernels"]),
     ("io", &["core"]),
     ("data", &["core", "io", "prep"]),
-    ("models", &["core", "kernels"]),
+    ("models", &["core", "io", "kernels"]),
     ("infer", &["core", "prep", "models"]),
     ("train", &["core", "data", "prep", "metrics", "models", "infer"]),
 ];

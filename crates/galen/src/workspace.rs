@@ -93,19 +93,23 @@ impl Workspace {
         Ok(splits)
     }
 
-    /// The preprocessed cases of one configuration: what is there and current is kept.
+    /// The preprocessed cases of one configuration: what is there and current is kept. `adopted` is a folder of
+    /// cases that nnU-Net preprocessed.
     pub fn store(
         &self,
         dataset: &Dataset,
         plans: &Plans,
         configuration: &str,
+        adopted: Option<&Path>,
         session: &Session,
     ) -> Result<Store> {
         let folder = self.folder.join(format!("{}_{configuration}", plans.plans_name));
         let progress = session.progress("preprocess", dataset.training.len());
-        let store = Store::build(dataset, plans, configuration, &folder, &|done, total| {
-            progress.at(done, total);
-        })?;
+        let at = |done, total| progress.at(done, total);
+        let store = match adopted {
+            Some(source) => Store::adopt(dataset, plans, configuration, source, &folder, &at),
+            None => Store::build(dataset, plans, configuration, &folder, &at),
+        }?;
         progress.finish();
         Ok(store)
     }

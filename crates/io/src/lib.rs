@@ -10,6 +10,8 @@ mod gzip;
 mod metaimage;
 mod nifti;
 mod nrrd;
+pub mod pickle;
+mod pickle_machine;
 mod raster;
 mod runs;
 mod stored;

@@ -3,7 +3,7 @@
 use crate::counts::Joint;
 use crate::surface::{Masks, SurfaceScores, compare};
 use crate::surfels::areas;
-use crate::{ALL, Bounds, Counts, Evidence, Score};
+use crate::{ALL, Bounds, Counts, DICE, Evidence, IOU, Score};
 use galen_core::{Error, Geometry, LabelMap, LabelValue, LabelVoxels, Labels, Result};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -54,14 +54,7 @@ pub fn score_case(
     labels: &Labels,
     tolerance_mm: f64,
 ) -> Result<CaseScores> {
-    if let Some(mismatch) = reference.geometry.differs(&prediction.geometry) {
-        let sizes = format!("{:?} and {:?} voxels", reference.geometry.size, prediction.geometry.size);
-        return Err(Error::input(
-            "reference and prediction",
-            format!("the grids differ in {mismatch} ({sizes}, z y x)"),
-            "score maps of the same scan; bring one onto the grid of the other first",
-        ));
-    }
+    same_grid(reference, prediction)?;
     if !(tolerance_mm.is_finite() && tolerance_mm >= 0.0) {
         let what = format!("{tolerance_mm} is no tolerance");
         return Err(Error::input("tolerance", what, "give millimetres, e.g. 1"));
@@ -82,6 +75,37 @@ pub fn score_case(
         LabelScores { name: labels.name_of(&value), status: status(&counts), value, counts, scores }
     };
     Ok(CaseScores { labels: labels.scored().into_par_iter().map(score).collect() })
+}
+
+/// Voxel counts, Dice and IoU alone: what can be had without distances, many times faster than [`score_case`].
+pub fn count_case(reference: &LabelMap, prediction: &LabelMap, labels: &Labels) -> Result<CaseScores> {
+    same_grid(reference, prediction)?;
+    let joint = Joint::of(reference, prediction, labels);
+    let score = |value: LabelValue| {
+        let counts = joint.counts(value.values());
+        let evidence = Evidence { counts, ..Evidence::default() };
+        let scores = [&DICE, &IOU].map(|entry| (entry.id.to_string(), (entry.score)(&evidence)));
+        LabelScores {
+            name: labels.name_of(&value),
+            status: status(&counts),
+            value,
+            counts,
+            scores: scores.into_iter().collect(),
+        }
+    };
+    Ok(CaseScores { labels: labels.scored().into_iter().map(score).collect() })
+}
+
+fn same_grid(reference: &LabelMap, prediction: &LabelMap) -> Result<()> {
+    if let Some(mismatch) = reference.geometry.differs(&prediction.geometry) {
+        let sizes = format!("{:?} and {:?} voxels", reference.geometry.size, prediction.geometry.size);
+        return Err(Error::input(
+            "reference and prediction",
+            format!("the grids differ in {mismatch} ({sizes}, z y x)"),
+            "score maps of the same scan; bring one onto the grid of the other first",
+        ));
+    }
+    Ok(())
 }
 
 fn status(counts: &Counts) -> Status {

@@ -8,13 +8,14 @@ mod case;
 mod counts;
 mod evaluation;
 mod overlap;
+pub mod postprocessing;
 pub mod summary;
 pub mod surface;
 pub mod surfels;
 mod volume;
 
 pub use bootstrap::{Interval, bootstrap_mean};
-pub use case::{CaseScores, LabelScores, Status, score_case};
+pub use case::{CaseScores, LabelScores, Status, count_case, score_case};
 pub use counts::{Bounds, Counts};
 pub use evaluation::{Case, Evaluation, LabelMeans};
 pub use overlap::{DICE, IOU};

@@ -14,8 +14,6 @@ mod model_archive;
 mod model_choice;
 mod network;
 mod nnunet_folder;
-mod pickle;
-mod pickle_machine;
 mod pickle_writer;
 mod plain_conv_unet;
 mod residual_encoder_unet;

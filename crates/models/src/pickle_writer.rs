@@ -151,7 +151,7 @@ fn tensor(storage: usize, shape: &[usize], bytes: &mut Vec<u8>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pickle::Pickle;
+    use galen_io::pickle::Pickle;
     use serde_json::json;
 
     #[test]

@@ -3,10 +3,10 @@
 //! The pickle inside is read by a whitelist reader that runs no code. What nnU-Net needs besides weights
 //! (trainer, configuration, mirror axes) comes with it.
 
-use crate::pickle::{Id, Pickle, Refusal, Value};
 use crate::safetensors_file::Scalar;
 use crate::weights::{Tensor, Weights};
 use galen_core::{Error, Result};
+use galen_io::pickle::{Id, Pickle, Refusal, Value};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};

@@ -5,11 +5,13 @@
 //! Blocks are read with positioned reads rather than a memory map: a file that is cut short while it is in use
 //! is then an error that names it, not a crash, and it needs no `unsafe`.
 
+mod adopt;
 mod build;
 mod cache;
 mod case_file;
 mod codec;
 mod grid;
+mod nnunet_case;
 
 use cache::{Cache, Chunk};
 use case_file::CaseFile;

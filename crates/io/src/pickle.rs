@@ -7,25 +7,36 @@
 use crate::pickle_machine::Machine;
 
 /// Number of a value in a [`Pickle`].
-pub(crate) type Id = usize;
+pub type Id = usize;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Python's `None`.
     None,
+    /// Truth value.
     Bool(bool),
+    /// Integer of up to 64 bits.
     Int(i64),
+    /// Number.
     Float(f64),
+    /// `str`.
     Text(String),
+    /// `bytes`.
     Bytes(Vec<u8>),
+    /// List or set.
     List(Vec<Id>),
+    /// Tuple.
     Tuple(Vec<Id>),
+    /// Dictionary, ordered or not: keys and values.
     Dict(Vec<(Id, Id)>),
     /// A class or function of the whitelist, `module.name`.
     Global(&'static str),
     /// A call of a whitelisted global, not carried out.
     Call {
+        /// What would be called.
         global: &'static str,
+        /// Tuple of its arguments.
         arguments: Id,
     },
     /// A reference to data outside of the pickle.
@@ -34,15 +45,15 @@ pub(crate) enum Value {
 
 /// A pickle that was read.
 #[derive(Debug)]
-pub(crate) struct Pickle {
+pub struct Pickle {
     values: Vec<Value>,
     /// The value that was pickled.
-    pub(crate) root: Id,
+    pub root: Id,
 }
 
 /// Why a pickle was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The bytes end or contradict themselves.
     Damaged(String),
     /// It refers to something that is not on the list.
@@ -51,19 +62,19 @@ pub(crate) enum Refusal {
 
 impl Pickle {
     /// Reads one pickle.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut machine = Machine::new(bytes);
         let root = machine.run()?;
         Ok(Self { values: machine.values, root })
     }
 
     /// The value of a number.
-    pub(crate) fn value(&self, id: Id) -> &Value {
+    pub fn value(&self, id: Id) -> &Value {
         &self.values[id]
     }
 
     /// Entry of a dictionary (or of an ordered dictionary) under a text key.
-    pub(crate) fn entry(&self, dict: Id, key: &str) -> Option<Id> {
+    pub fn entry(&self, dict: Id, key: &str) -> Option<Id> {
         let Value::Dict(entries) = self.value(dict) else { return None };
         entries
             .iter()
@@ -73,7 +84,7 @@ impl Pickle {
     }
 
     /// Text of a value.
-    pub(crate) fn text(&self, id: Id) -> Option<&str> {
+    pub fn text(&self, id: Id) -> Option<&str> {
         match self.value(id) {
             Value::Text(text) => Some(text),
             _ => None,
@@ -81,7 +92,7 @@ impl Pickle {
     }
 
     /// Elements of a list or tuple.
-    pub(crate) fn items(&self, id: Id) -> Option<&[Id]> {
+    pub fn items(&self, id: Id) -> Option<&[Id]> {
         match self.value(id) {
             Value::List(items) | Value::Tuple(items) => Some(items),
             _ => None,
@@ -89,7 +100,7 @@ impl Pickle {
     }
 
     /// A non-negative integer.
-    pub(crate) fn size(&self, id: Id) -> Option<usize> {
+    pub fn size(&self, id: Id) -> Option<usize> {
         match self.value(id) {
             Value::Int(value) => usize::try_from(*value).ok(),
             _ => None,
@@ -98,7 +109,7 @@ impl Pickle {
 
     /// The value as JSON: tuples become lists, numpy scalars numbers, calls their arguments.
     /// `None` when it is nested too deeply, or too large, to be what it should.
-    pub(crate) fn json(&self, id: Id) -> Option<serde_json::Value> {
+    pub fn json(&self, id: Id) -> Option<serde_json::Value> {
         let mut left = 1_000_000;
         self.json_within(id, 32, &mut left)
     }
