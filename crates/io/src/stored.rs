@@ -116,8 +116,8 @@ impl Stored {
         let mut values = allocate::<T>(&self.parts[0], room + self.count)?;
         let all: &mut [u8] = bytemuck::cast_slice_mut(&mut values);
         if lead > 0 {
-            self.fill(0, starts[0], Skip::Bytes(0), &mut all[..lead + share * size])?;
-            all.copy_within(lead..lead + share * size, room * size);
+            // The voxels begin on a whole value; one move then brings them to the front.
+            self.fill(0, starts[0], Skip::Bytes(0), &mut all[room * size - lead..])?;
             values.drain(..room);
         } else {
             for (index, out) in all.chunks_exact_mut(share * size).enumerate() {
