@@ -6,6 +6,7 @@ use crate::bytes::{self, Type, truncated, with_type};
 use crate::gzip;
 use bytemuck::Pod;
 use galen_core::{Error, Result, Scalar, Voxels};
+use rayon::prelude::*;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
@@ -143,7 +144,8 @@ impl Stored {
             file.seek(SeekFrom::Start(from)).map_err(failed)?;
             return file.read_exact(out).map_err(failed);
         }
-        let packed = rest(&mut file, start).map_err(failed)?;
+        let (packed, ()) = rayon::join(|| rest(&mut file, start), || touch(out));
+        let packed = packed.map_err(failed)?;
         let bad = |what: String| Error::input(part.display(), what, "copy it again");
         let have = if self.packing == Packing::Hex {
             unhex(&packed, skip, out).ok_or_else(|| bad("a character that is no hexadecimal digit".into()))?
@@ -187,6 +189,14 @@ fn allocate<T: Pod>(path: &Path, count: usize) -> Result<Vec<T>> {
         let what = format!("{} bytes of voxels do not fit into memory", count.saturating_mul(size_of::<T>()));
         Error::input(path.display(), what, "use a machine with more memory, or crop the image")
     })
+}
+
+/// Has the system hand out the pages of fresh memory, which costs a quarter of the time of decoding: here it
+/// happens on several threads and while the file is read.
+fn touch(fresh: &mut [u8]) {
+    const PAGE: usize = 4096;
+    const PART: usize = 256 * PAGE;
+    fresh.par_chunks_mut(PART).for_each(|part| part.iter_mut().step_by(PAGE).for_each(|byte| *byte = 0));
 }
 
 /// What a file holds from a byte on.
