@@ -17,6 +17,7 @@ fn models() -> Vec<PathBuf> {
     };
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.join("expected/info.json").is_file());
+    assert!(!folders.is_empty(), "the folder of golden models holds none");
     folders.sort();
     folders
 }
@@ -104,9 +105,9 @@ impl Differences {
 
     /// At the border of the image only a tile's corner reaches a voxel, with an importance near the smallest
     /// float16: there one rounded addition more or less moves nnU-Net's own sum by 1 %. So one value in
-    /// thousand may lie beyond the bound, and none far beyond.
+    /// five thousand may lie beyond the bound, and none far beyond.
     fn fine(&self) -> bool {
-        self.beyond * 1000 <= self.values && self.largest <= 2e-2
+        self.beyond * 5000 <= self.values && self.largest <= 8e-3
     }
 }
 
@@ -179,7 +180,11 @@ fn golden_models_predict_as_nnunet_does() {
         assert!(input.largest <= 1e-4 && network.fine() && probability.fine(), "{name}");
         assert!(differing * 10_000 <= wanted.len(), "{name}: {differing} labels differ");
         let direct = predictor.export(&logits, &undo, false).unwrap().labels.values();
-        assert!(direct.iter().zip(&found).filter(|(a, b)| a != b).count() * 1000 <= wanted.len(), "{name}");
+        let differing = direct.iter().zip(&wanted).filter(|(a, b)| a != b).count();
+        assert!(
+            differing * 10_000 <= wanted.len(),
+            "{name}: {differing} labels differ without probabilities"
+        );
     }
 }
 
@@ -192,6 +197,6 @@ fn golden_models_in_single_precision_give_nearly_the_same_labels() {
         let differing = found.iter().zip(&wanted).filter(|(a, b)| a != b).count();
         println!("{}: {differing} of {} labels differ", name(&golden.folder), wanted.len());
         // Near ties only: nnU-Net's float16 sums lose digits where the importance is small.
-        assert!(differing * 500 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
+        assert!(differing * 1000 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
     }
 }

@@ -1,4 +1,5 @@
-//! Where the voxels of an image lie on disk, and how they get into memory: one allocation, no second copy.
+//! Where the voxels of an image lie on disk, and how they get into memory: one allocation and no second copy, but for
+//! text, digits, and colours that lie together.
 //!
 //! Claims of a header are compared with the sizes of the files before anything is allocated for them.
 
@@ -79,7 +80,10 @@ impl Stored {
             file.seek(SeekFrom::Start(start)).map_err(failed)?;
             let mut lines = BufReader::new(file);
             for _ in 0..self.lines {
-                start += lines.skip_until(b'\n').map_err(failed)? as u64;
+                match lines.skip_until(b'\n').map_err(failed)? {
+                    0 => break,
+                    n => start += n as u64,
+                }
             }
         }
         let held = length.saturating_sub(start);
@@ -160,8 +164,13 @@ impl Stored {
     }
 
     fn words<T: Scalar + FromStr>(&self, share: usize, starts: &[u64]) -> Result<Voxels> {
+        let Skip::Bytes(skip) = self.skip else {
+            let what = "text whose beginning only its length tells";
+            return Err(Error::input(self.parts[0].display(), what, "write the file again"));
+        };
         let mut values = Vec::new();
         for (part, &start) in self.parts.iter().zip(starts) {
+            let start = start.saturating_add(skip);
             let failed = |error: std::io::Error| Error::system(part.display(), &error);
             let text = rest(&mut File::open(part).map_err(failed)?, start).map_err(failed)?;
             let text = String::from_utf8_lossy(&text);
@@ -225,8 +234,34 @@ fn unhex(text: &[u8], skip: Skip, out: &mut [u8]) -> Option<usize> {
     Some(have)
 }
 
+/// Files that a detached header names: `LIST`, whose names `list` reads, a pattern with first, last and step, or one
+/// name; relative to the header's folder. `None` when that is no file.
+pub fn named_files(
+    header: &Path,
+    place: &str,
+    list: impl FnOnce() -> Result<Vec<String>>,
+) -> Result<Option<Vec<PathBuf>>> {
+    let words: Vec<&str> = place.split_whitespace().collect();
+    let names = match words.as_slice() {
+        ["LIST", ..] => list()?,
+        [pattern, numbers @ ..] if pattern.contains('%') && numbers.len() >= 2 => {
+            let number = |i: usize| numbers.get(i).map_or(Some(1), |word| word.parse::<i64>().ok());
+            match (number(0), number(1), number(2)) {
+                (Some(first), Some(last), Some(step)) => {
+                    numbered(pattern, first, last, step).unwrap_or_default()
+                }
+                _ => Vec::new(),
+            }
+        }
+        _ => vec![place.to_owned()],
+    };
+    let folder = header.parent().unwrap_or(Path::new(""));
+    let named = !names.is_empty() && !names.iter().any(String::is_empty);
+    Ok(named.then(|| names.iter().map(|name| folder.join(name)).collect()))
+}
+
 /// Names of numbered files: a pattern with one `%d` (as in C, with width) and the first, last and step.
-pub fn numbered(pattern: &str, first: i64, last: i64, step: i64) -> Option<Vec<String>> {
+fn numbered(pattern: &str, first: i64, last: i64, step: i64) -> Option<Vec<String>> {
     let (before, rest) = pattern.split_once('%')?;
     let (width, after) = rest.split_once('d')?;
     let zeros = width.starts_with('0');

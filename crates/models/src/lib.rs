@@ -5,7 +5,6 @@
 
 mod bundle;
 mod cost;
-mod dataset_json;
 mod executor;
 mod file;
 pub mod graph;
@@ -24,11 +23,9 @@ mod weights;
 
 pub use bundle::{Bundle, BundleContent, BundleForm, Provenance};
 pub use cost::Cost;
-pub use dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
 pub use executor::{Inference, Training};
 pub use galen_kernels::loss::Hard;
 pub use network::Network;
 pub use sgd::{Sgd, polynomial_rate};
 pub use supervision::{Evaluation, LossSpec, StepResult, Targets, deep_supervision_weights};
-pub use torch_checkpoint::TorchCheckpoint;
 pub use weights::{Tensor, Weights};

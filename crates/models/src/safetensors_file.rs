@@ -18,7 +18,7 @@ impl Weights {
         let metadata = HashMap::from([("order".to_owned(), order)]);
         let bytes =
             safetensors::serialize(views, Some(metadata)).map_err(|e| Error::bug(path.display(), e))?;
-        file::replace(path, &bytes)
+        galen_io::replace_file(path, &bytes)
     }
 
     /// Reads all floating-point tensors of a file, in the order in which they were written.

@@ -35,7 +35,10 @@ impl Store {
         let cases = &dataset.training;
         let inputs = cases.iter().map(|case| case_hash(&shared, case)).collect::<Result<Vec<_>>>()?;
         // Preprocessing holds the image, its resampled copy and one channel in double precision.
-        let bytes = |index: usize| expected_bytes(&cases[index]).saturating_mul(2);
+        let bytes = |index: usize| {
+            let grown = growth(&cases[index], plans, &settings);
+            (expected_bytes(&cases[index]) as f64 * 2.0 * grown) as usize
+        };
         let results = for_each_case(cases.len(), bytes, progress, |index| {
             make_case(dataset, plans, &settings, folder, &cases[index], &inputs[index])
         });
@@ -51,6 +54,15 @@ impl Store {
         write_json(&folder.join("store.json"), &contents)?;
         Self::open(folder)
     }
+}
+
+/// How many times as many voxels the resampled case has as the scan, 1 when it has fewer.
+fn growth(case: &Case, plans: &Plans, settings: &Configuration) -> f64 {
+    let Some(Ok(header)) = case.images.first().map(|file| galen_io::read_header(file)) else { return 1.0 };
+    let first = 3 - settings.spacing.len();
+    let ratio =
+        |axis: usize| header.geometry.spacing[plans.transpose_forward[axis]] / settings.spacing[axis - first];
+    (first..3).map(ratio).product::<f64>().max(1.0)
 }
 
 fn make_case(
@@ -123,7 +135,12 @@ fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str) -> Result<
 fn case_hash(shared: &[u8], case: &Case) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(shared);
+    let mut files = Vec::new();
     for file in case.images.iter().chain(&case.label) {
+        // A detached header stays the same when its voxels change. What cannot be read fails with its case.
+        files.extend(galen_io::files_of(file).unwrap_or_else(|_| vec![file.clone()]));
+    }
+    for file in &files {
         let meta = std::fs::metadata(file).map_err(|error| Error::system(file.display(), &error))?;
         let changed = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());

@@ -15,7 +15,7 @@ fn report() -> Report {
     Report {
         title: "Test".into(),
         subtitle: String::new(),
-        verdict: Verdict { tone: Tone::Good, text: "Fine".into() },
+        verdict: Verdict { tone: Tone::Neutral, text: "Fine".into() },
         headline: vec![],
         notes: vec![],
         labels: Labels::new(entries, None).unwrap(),

@@ -28,7 +28,7 @@ pub struct Arguments {
     #[arg(long, short, default_value = "galen-quickstart")]
     out: PathBuf,
     /// Seconds of training
-    #[arg(long, default_value_t = 200, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 150, value_name = "SECONDS")]
     train_seconds: u64,
     /// Seed of phantom and training
     #[arg(long, default_value_t = 1)]

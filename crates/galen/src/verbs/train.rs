@@ -4,7 +4,7 @@ use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
 use crate::session::{Exit, Progress, Session};
 use crate::workspace::Workspace;
-use galen_core::Result;
+use galen_core::{Error, Result};
 use galen_data::{Dataset, Patients, Split, Splits};
 use galen_infer::{Options as PredictOptions, Predictor};
 use galen_metrics::{Evaluation, Summary};
@@ -152,7 +152,8 @@ pub fn validate(
     let mut pairs = Vec::new();
     for (number, id) in split.val.iter().enumerate() {
         session.check_stop("the model is trained; `galen predict` and `galen evaluate` can validate it")?;
-        let Some(case) = dataset.training.iter().find(|case| case.id == *id) else { continue };
+        let known = dataset.training.iter().find(|case| case.id == *id);
+        let case = known.ok_or_else(|| Error::bug(id, "a validation case that the dataset does not have"))?;
         let image = dataset.read_image(case)?;
         let prediction = predictor.predict(&image, false, &|_, _| ()).map_err(|error| error.within(id))?;
         let file = folder.join(format!("{id}{}", dataset.file_ending));
