@@ -32,9 +32,9 @@ struct Arguments {
     /// No progress bars
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// More detail on stderr (repeat for more)
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    /// Say on stderr which files, folds and kernels are used
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     verb: verbs::Verb,
 }

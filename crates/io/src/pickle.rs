@@ -110,13 +110,19 @@ impl Pickle {
     /// The value as JSON: tuples become lists, numpy scalars numbers, calls their arguments.
     /// `None` when it is nested too deeply, or too large, to be what it should.
     pub fn json(&self, id: Id) -> Option<serde_json::Value> {
-        let mut left = 1_000_000;
+        let mut left = 16_000_000;
         self.json_within(id, 32, &mut left)
     }
 
+    /// `left` is bytes: a text that a thousand entries refer to is written a thousand times.
     fn json_within(&self, id: Id, depth: usize, left: &mut usize) -> Option<serde_json::Value> {
         use serde_json::Value as Json;
-        *left = left.checked_sub(1)?;
+        let cost = match self.value(id) {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => size_of::<Json>() * bytes.len(),
+            _ => 0,
+        };
+        *left = left.checked_sub(size_of::<Json>() + cost)?;
         let depth = depth.checked_sub(1)?;
         Some(match self.value(id) {
             Value::None | Value::Global(_) | Value::Persistent(_) => Json::Null,
@@ -134,7 +140,10 @@ impl Pickle {
                 let mut object = serde_json::Map::new();
                 for &(key, value) in entries {
                     let key = match self.value(key) {
-                        Value::Text(text) => text.clone(),
+                        Value::Text(text) => {
+                            *left = left.checked_sub(text.len())?;
+                            text.clone()
+                        }
                         Value::Int(number) => number.to_string(),
                         _ => return None,
                     };
@@ -207,5 +216,17 @@ mod tests {
         assert_eq!(pickle.json(pickle.root), None);
         let own_member = Pickle::read(b"]q\x00h\x00a.").unwrap();
         assert_eq!(own_member.json(own_member.root), None);
+    }
+
+    #[test]
+    fn a_text_that_many_entries_refer_to_is_not_multiplied_without_end() {
+        let mut bytes = vec![b'X'];
+        bytes.extend(1_000_000u32.to_le_bytes());
+        bytes.extend(vec![b'a'; 1_000_000]);
+        bytes.extend(b"q\x00]");
+        bytes.extend(b"h\x00a".repeat(10_000));
+        bytes.push(b'.');
+        let pickle = Pickle::read(&bytes).unwrap();
+        assert_eq!(pickle.json(pickle.root), None);
     }
 }

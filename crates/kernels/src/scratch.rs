@@ -82,6 +82,11 @@ impl Shared {
         Self(slice.as_mut_ptr(), slice.len())
     }
 
+    /// The slice from a value on.
+    pub(crate) fn from(self, first: usize) -> Self {
+        Self(self.at(first), self.1 - first)
+    }
+
     /// Pointer to the value at `index`, which is inside.
     pub(crate) fn at(self, index: usize) -> *mut f32 {
         debug_assert!(index <= self.1, "scratch index {index} of {}", self.1);

@@ -20,4 +20,4 @@ mod weights;
 pub(crate) use forward::Winograd;
 pub(crate) use tiling::{Tile, Tiling};
 pub(crate) use weight_gradient::WinogradWeightGradient;
-pub(crate) use weights::pack;
+pub(crate) use weights::{pack, packed_len};

@@ -44,6 +44,9 @@ pub struct LabelScores {
 pub struct CaseScores {
     /// One entry per scored label or region.
     pub labels: Vec<LabelScores>,
+    /// Voxels of reference and prediction whose label the dataset does not name; they count as background.
+    #[serde(default)]
+    pub unnamed: [u64; 2],
 }
 
 /// Scores every label (or region) of the dataset. Voxels that the reference marks as `ignore` belong
@@ -74,7 +77,7 @@ pub fn score_case(
         let scores = ALL.into_iter().map(|entry| (entry.id.to_string(), (entry.score)(&evidence))).collect();
         LabelScores { name: labels.name_of(&value), status: status(&counts), value, counts, scores }
     };
-    Ok(CaseScores { labels: labels.scored().into_par_iter().map(score).collect() })
+    Ok(CaseScores { labels: labels.scored().into_par_iter().map(score).collect(), unnamed: joint.unnamed() })
 }
 
 /// Voxel counts, Dice and IoU alone: what can be had without distances, many times faster than [`score_case`].
@@ -93,11 +96,11 @@ pub fn count_case(reference: &LabelMap, prediction: &LabelMap, labels: &Labels) 
             scores: scores.into_iter().collect(),
         }
     };
-    Ok(CaseScores { labels: labels.scored().into_iter().map(score).collect() })
+    Ok(CaseScores { labels: labels.scored().into_iter().map(score).collect(), unnamed: joint.unnamed() })
 }
 
 fn same_grid(reference: &LabelMap, prediction: &LabelMap) -> Result<()> {
-    if let Some(mismatch) = reference.geometry.differs(&prediction.geometry) {
+    if let Some(mismatch) = reference.geometry.conflicts(&prediction.geometry) {
         let sizes = format!("{:?} and {:?} voxels", reference.geometry.size, prediction.geometry.size);
         return Err(Error::input(
             "reference and prediction",

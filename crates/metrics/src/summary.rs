@@ -25,7 +25,7 @@ pub struct Summary {
 
 /// Means of nnU-Net's metrics; absent values are NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, missing_docs)]
+#[expect(non_snake_case, missing_docs, reason = "the keys of nnU-Net's file")]
 pub struct Means {
     pub Dice: Option<f64>,
     pub FN: Option<f64>,
@@ -39,7 +39,7 @@ pub struct Means {
 
 /// nnU-Net's metrics of one label in one case; an undefined ratio is NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, missing_docs)]
+#[expect(non_snake_case, missing_docs, reason = "the keys of nnU-Net's file")]
 pub struct Metrics {
     pub Dice: Option<f64>,
     pub FN: u64,

@@ -4,13 +4,12 @@
 //! `dataset.json`, `fold_N/checkpoint_final.pth`) are read where they lie, and zip files of either form are
 //! unpacked into a temporary folder first.
 
-use crate::dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
 use crate::file;
 use crate::model_archive::unpack;
 use crate::model_choice::{Choice, find, is_model, no_model};
 use crate::torch_checkpoint::TorchCheckpoint;
 use crate::weights::Weights;
-use galen_core::{Error, Labels, Result};
+use galen_core::{Error, Labels, Result, channel_names};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -142,7 +141,7 @@ impl Bundle {
         }
         let text =
             |key: &str| model[key].as_str().map(str::to_owned).ok_or_else(|| bad(format!("no text `{key}`")));
-        let labels = labels_from_json(&model).map_err(|error| error.within(&place))?;
+        let labels = Labels::from_json(file::object(&model, &path)?).map_err(|error| error.within(&place))?;
         let channel_names: Vec<String> = serde_json::from_value(model["channel_names"].clone())
             .map_err(|e| bad(format!("channel_names: {e}")))?;
         let mirror_axes = serde_json::from_value(model["mirror_axes"].clone());
@@ -172,8 +171,9 @@ impl Bundle {
         let dataset = file::read_json(&root.join("dataset.json"))?;
         let plans_json = file::read_json(&root.join("plans.json"))?;
         let within = |error: Error| error.within(root.display());
-        let labels = labels_from_json(&dataset).map_err(within)?;
-        let channel_names = channel_names_from_json(&dataset).map_err(within)?;
+        let named = file::object(&dataset, &root.join("dataset.json"))?;
+        let (labels, channel_names) =
+            (Labels::from_json(named).map_err(within)?, channel_names(named).map_err(within)?);
         let file = choice.checkpoint.as_deref().unwrap_or(CHECKPOINT);
         let folds = folds_with(root, file)?;
         let fold = folds.first().ok_or_else(|| no_folds(root, file))?;
@@ -236,7 +236,7 @@ impl Bundle {
             "inputs": inputs,
             "outputs": content.labels.output_channels(),
             "channel_names": content.channel_names,
-            "labels": labels_to_json(content.labels),
+            "labels": content.labels.to_json(),
             "regions_class_order": content.labels.regions_class_order,
             "file_ending": content.file_ending,
             "mirror_axes": content.mirror_axes,
@@ -263,7 +263,7 @@ fn make_folder(path: &Path) -> Result<()> {
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::bug(path.display(), error))?;
     bytes.push(b'\n');
-    file::replace(path, &bytes)
+    galen_io::replace_file(path, &bytes)
 }
 
 /// Folder of a fold.

@@ -5,7 +5,6 @@
 
 mod bundle;
 mod cost;
-mod dataset_json;
 mod executor;
 mod file;
 pub mod graph;
@@ -28,7 +27,6 @@ mod weights;
 
 pub use bundle::{Bundle, BundleContent, BundleForm, Provenance};
 pub use cost::Cost;
-pub use dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
 pub use executor::{Inference, Training};
 pub use galen_kernels::loss::Hard;
 pub use model_choice::Choice;

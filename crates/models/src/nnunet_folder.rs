@@ -1,7 +1,6 @@
 //! A model as nnU-Net keeps it: `plans.json`, `dataset.json` and `fold_N/checkpoint_final.pth`.
 
 use crate::bundle::{Bundle, BundleContent, BundleForm};
-use crate::dataset_json::labels_to_json;
 use crate::file;
 use crate::torch_writer::{CheckpointFacts, write_checkpoint};
 use galen_core::{Error, Result};
@@ -35,7 +34,7 @@ impl Bundle {
             self.channel_names.iter().enumerate().map(|(i, name)| (i.to_string(), json!(name))).collect();
         let mut dataset = json!({
             "channel_names": channels,
-            "labels": labels_to_json(&self.labels),
+            "labels": self.labels.to_json(),
             "numTraining": 0, // only nnU-Net's planner reads it, and the cases are not part of a model
             "file_ending": self.file_ending,
         });
@@ -101,5 +100,5 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
     let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, formatter);
     serde::Serialize::serialize(value, &mut serializer).map_err(|error| Error::bug(path.display(), error))?;
-    file::replace(path, &bytes)
+    galen_io::replace_file(path, &bytes)
 }

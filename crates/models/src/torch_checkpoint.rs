@@ -88,12 +88,14 @@ impl TorchCheckpoint {
         let mut archive = open_archive(&self.path)?;
         let mut storages = HashMap::new();
         let mut weights = Weights::new();
-        let mut left = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len()) as usize;
+        // Neither storages nor tensors overlap, so together each have no more bytes, and so values, than the file.
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let (mut left, mut unread) = (size as usize, size);
         for &(key, value) in entries {
             let (Some(name), Some(call)) = (self.pickle.text(key), self.tensor_call(value)) else { continue };
             let Some(name) = single_name(name) else { continue };
-            let tensor = self.tensor(call, &mut archive, &mut storages).map_err(|e| e.within(&name))?;
-            // Tensors do not overlap, so together they have no more values than the file has bytes.
+            let tensor =
+                self.tensor(call, &mut archive, &mut storages, &mut unread).map_err(|e| e.within(&name))?;
             left = left
                 .checked_sub(tensor.values.len())
                 .ok_or_else(|| damaged(&self.path, "tensors overlap"))?;
@@ -126,11 +128,13 @@ impl TorchCheckpoint {
         call: &[Id],
         archive: &mut Archive,
         storages: &mut HashMap<String, Vec<f32>>,
+        unread: &mut u64,
     ) -> Result<Tensor> {
         let layout = self.layout(call).ok_or_else(|| damaged(&self.path, "a tensor is described wrongly"))?;
         if !storages.contains_key(&layout.key) {
             let entry = format!("{}data/{}", self.stem, layout.key);
-            let bytes = entry_bytes(&self.path, archive, &entry, u64::MAX)?;
+            let bytes = entry_bytes(&self.path, archive, &entry, *unread)?;
+            *unread -= bytes.len() as u64;
             storages.insert(layout.key.clone(), layout.scalar.decode(&bytes));
         }
         let values = layout.gather(&storages[&layout.key]);

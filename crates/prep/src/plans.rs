@@ -7,6 +7,9 @@ use galen_core::{Architecture, Error, NetworkClass, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Larger patches and deeper networks are damage: both double with every axis or stage.
+const MOST_VOXELS: usize = 1 << 31;
+const MOST_STAGES: usize = 32;
 /// Configurations that a planner writes itself.
 const DEFAULT_CONFIGURATIONS: [&str; 4] = ["2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres"];
 
@@ -20,8 +23,6 @@ pub struct Plans {
     pub plans_name: String,
     /// Axis order of the network: network axis `i` is axis `transpose_forward[i]` of the image.
     pub transpose_forward: [usize; 3],
-    /// Inverse of `transpose_forward`.
-    pub transpose_backward: [usize; 3],
     json: Map<String, Value>,
 }
 
@@ -30,8 +31,6 @@ pub struct Plans {
 pub struct Configuration {
     /// Name: 2d, 3d_fullres, ...
     pub name: String,
-    /// Folder of preprocessed cases.
-    pub data_identifier: String,
     /// Patches per batch.
     pub batch_size: usize,
     /// Patch, `(z, y, x)` or `(y, x)`, in the network's axis order.
@@ -104,7 +103,6 @@ impl TryFrom<Map<String, Value>> for Plans {
             dataset_name: text("dataset_name"),
             plans_name: text("plans_name"),
             transpose_forward: axes("transpose_forward")?,
-            transpose_backward: axes("transpose_backward")?,
             json,
         })
     }
@@ -226,6 +224,10 @@ impl Reader<'_> {
         {
             return Err(self.bad("patch_size", format!("{patch_size:?} with spacing {spacing:?}")));
         }
+        let voxels = patch_size.iter().try_fold(1usize, |n, &length| n.checked_mul(length));
+        if voxels.is_none_or(|voxels| voxels > MOST_VOXELS) {
+            return Err(self.bad("patch_size", format!("{patch_size:?}, more than {MOST_VOXELS} voxels")));
+        }
         if spacing.iter().any(|mm| !(*mm > 0.0 && mm.is_finite())) {
             return Err(self.bad("spacing", format!("{spacing:?}")));
         }
@@ -251,7 +253,6 @@ impl Reader<'_> {
         let default = |key: &str| self.or(key, "resample_data_or_seg_to_shape".to_owned());
         Ok(Configuration {
             name: name.to_owned(),
-            data_identifier: self.get("data_identifier")?,
             batch_size: self.get("batch_size")?,
             median_image_size_in_voxels: self.or("median_image_size_in_voxels", Vec::new())?,
             spacing,
@@ -286,6 +287,9 @@ impl Reader<'_> {
         let depth =
             if class == NetworkClass::PlainConvUNet { "n_conv_per_stage" } else { "n_blocks_per_stage" };
         let stages: usize = inner.get("n_stages")?;
+        if stages > MOST_STAGES {
+            return Err(inner.bad("n_stages", format!("{stages}, expected at most {MOST_STAGES}")));
+        }
         let norm = json.get("norm_op_kwargs").cloned().unwrap_or_default();
         let nonlin = json.get("nonlin_kwargs").cloned().unwrap_or_default();
         inner.checked(Architecture {

@@ -66,7 +66,10 @@ pub(super) fn build(
     let shared = shared_hash(dataset, plans, configuration)?;
     let inputs = files.iter().map(|files| case_hash(&shared, files)).collect::<Result<Vec<_>>>()?;
     // Preprocessing holds the image, its resampled copy and one channel in double precision.
-    let bytes = |index: usize| expected_bytes(&cases[index]).saturating_mul(2);
+    let bytes = |index: usize| {
+        let grown = growth(&cases[index], plans, &settings);
+        (expected_bytes(&cases[index]) as f64 * 2.0 * grown) as usize
+    };
     let results = for_each_case(cases.len(), bytes, progress, |index| {
         let path = case_path(folder, &cases[index].id);
         if CaseFile::open(&path).is_ok_and(|there| there.header.inputs == inputs[index]) {
@@ -87,12 +90,23 @@ pub(super) fn build(
     Store::open(folder)
 }
 
+/// How many times as many voxels the resampled case has as the scan, 1 when it has fewer.
+fn growth(case: &Case, plans: &Plans, settings: &Configuration) -> f64 {
+    let Some(Ok(header)) = case.images.first().map(|file| galen_io::read_header(file)) else { return 1.0 };
+    let first = 3 - settings.spacing.len();
+    let ratio =
+        |axis: usize| header.geometry.spacing[plans.transpose_forward[axis]] / settings.spacing[axis - first];
+    (first..3).map(ratio).product::<f64>().max(1.0)
+}
+
 /// The scans themselves.
 struct Scans;
 
 impl Source for Scans {
     fn files(&self, case: &Case) -> Result<Vec<PathBuf>> {
-        Ok(case.images.iter().chain(&case.label).cloned().collect())
+        // A detached header stays the same when its voxels change. What cannot be read fails with its case.
+        let parts = |file: &PathBuf| galen_io::files_of(file).unwrap_or_else(|_| vec![file.clone()]);
+        Ok(case.images.iter().chain(&case.label).flat_map(parts).collect())
     }
 
     fn make(

@@ -10,6 +10,8 @@ mod predict;
 mod quickstart;
 mod train;
 
+pub use evaluate::unnamed;
+
 use crate::session::{Exit, Session};
 use galen_core::Result;
 

@@ -4,7 +4,7 @@ use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
 use crate::nnunet_roots;
 use crate::session::{Exit, Progress, Session};
-use crate::workspace::{Workspace, read_json};
+use crate::workspace::{Workspace, read_plans};
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Patients, Split, Splits};
 use galen_infer::{Options as PredictOptions, Predictor};
@@ -145,7 +145,7 @@ fn plans_beside(cases: &Path, planner: Planner) -> Result<Plans> {
             "choose its planner with --planner, or copy the plans",
         ));
     }
-    read_json(&file)
+    read_plans(&file)
 }
 
 fn split(arguments: &Arguments, dataset: &Dataset, workspace: &Workspace) -> Result<Split> {
@@ -178,7 +178,8 @@ pub fn validate(
     let mut pairs = Vec::new();
     for (number, id) in split.val.iter().enumerate() {
         session.check_stop("the model is trained; `galen predict` and `galen evaluate` can validate it")?;
-        let Some(case) = dataset.training.iter().find(|case| case.id == *id) else { continue };
+        let known = dataset.training.iter().find(|case| case.id == *id);
+        let case = known.ok_or_else(|| Error::bug(id, "a validation case that the dataset does not have"))?;
         let image = dataset.read_image(case)?;
         let prediction = predictor.predict(&image, false, &|_, _| ()).map_err(|error| error.within(id))?;
         let file = folder.join(format!("{id}{}", dataset.file_ending));

@@ -71,7 +71,8 @@ impl Winograd<'_> {
         let run = self.tiling.tile.frequencies()[2] * LANES * tiles.len();
         let plane = self.reader.count().max(self.writer.count()) * run;
         with_scratch(plane * (self.planes() + 1), |scratch| {
-            let (data, products) = (Shared::new(&mut scratch[plane..]), Shared::new(scratch));
+            let products = Shared::new(scratch);
+            let data = products.from(plane);
             let domain =
                 Domain { tiles: tiles.clone(), run, data, data_plane: plane, products, product_plane: plane };
             self.cpu.run(&Inputs { all: self, domain: &domain, tiles: tiles.clone() });
