@@ -126,7 +126,7 @@ impl Conv {
     }
 
     fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
-        choose(self.kernel, self.stride, grid, view)
+        choose(self.kernel, self.stride, grid, self.output(grid), view)
     }
 
     /// Weights `[co, ci, kz, ky, kx]` for [`Conv::forward`] on an input of this grid.
@@ -186,7 +186,7 @@ impl Conv {
                 direct.run(moments);
             }
             Algorithm::Winograd(tile) => {
-                let tiling = Tiling::new(tile, input);
+                let tiling = Tiling::new(tile, input, output);
                 Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
             }
         }
@@ -205,6 +205,7 @@ impl Conv {
     pub(crate) fn pack_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, weights: &[f32]) -> Packed {
         let view = self.backward_view();
         view.check(weights.len(), self.taps());
+        let algorithm = algorithm.transposed();
         let values = match algorithm {
             Algorithm::Direct => direct::pack(&self.backward_pattern(), &view, cpu.columns(), weights),
             Algorithm::Winograd(tile) => winograd::pack(cpu, tile, &view, true, weights),
@@ -234,7 +235,7 @@ impl Conv {
                 .run(None);
             }
             Algorithm::Winograd(tile) => {
-                let tiling = Tiling::new(tile, input);
+                let tiling = Tiling::new(tile, output, input);
                 Winograd { cpu, tiling, reader, writer, weights, bias: None }.run(None);
             }
         }
@@ -276,7 +277,8 @@ impl Conv {
                 DirectWeightGradient { cpu, pattern, view, read: input, output, reader, grad }.run(dw);
             }
             Algorithm::Winograd(tile) => {
-                WinogradWeightGradient { cpu, tiling: Tiling::new(tile, input), view, reader, grad }.run(dw);
+                let tiling = Tiling::new(tile, input, output);
+                WinogradWeightGradient { cpu, tiling, view, reader, grad }.run(dw);
             }
         }
     }
