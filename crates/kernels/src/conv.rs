@@ -107,8 +107,8 @@ impl Packed {
                 Direct::new(cpu, pattern, view, [read, written], reader, writer, weights, bias).run(moments);
             }
             Algorithm::Winograd(tile) => {
-                assert!(read == written, "weights for stride 1: found {read:?} to {written:?}");
-                Winograd { cpu, tiling: Tiling::new(tile, read), reader, writer, weights, bias }.run(moments);
+                let tiling = Tiling::new(tile, read, written);
+                Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
             }
         }
     }
@@ -154,7 +154,7 @@ impl Conv {
     }
 
     fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
-        choose(self.kernel, self.stride, grid, view)
+        choose(self.kernel, self.stride, grid, self.output(grid), view)
     }
 
     /// Values of the weights that [`Conv::pack`] makes.
@@ -220,6 +220,7 @@ impl Conv {
     pub(crate) fn pack_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, weights: &[f32]) -> Packed {
         let view = self.backward_view();
         view.check(weights.len(), self.taps());
+        let algorithm = algorithm.transposed();
         let values = match algorithm {
             Algorithm::Direct => direct::pack(&self.backward_pattern(), &view, cpu.columns(), weights),
             Algorithm::Winograd(tile) => winograd::pack(cpu, tile, &view, true, weights),
@@ -272,7 +273,8 @@ impl Conv {
                 DirectWeightGradient { cpu, pattern, view, read: input, output, reader, grad }.run(dw);
             }
             Algorithm::Winograd(tile) => {
-                WinogradWeightGradient { cpu, tiling: Tiling::new(tile, input), view, reader, grad }.run(dw);
+                let tiling = Tiling::new(tile, input, output);
+                WinogradWeightGradient { cpu, tiling, view, reader, grad }.run(dw);
             }
         }
     }

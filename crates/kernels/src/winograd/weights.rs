@@ -17,7 +17,7 @@ const MOST_TAPS: usize = 27;
 
 /// Values of packed weights.
 pub(crate) fn packed_len(tile: Tile, view: &WeightView) -> usize {
-    tile.volume() * view.rows.len() * view.columns.len()
+    tile.weight_volume() * view.rows.len() * view.columns.len()
 }
 
 /// Packs `[frequency][group of columns][row][16 · columns]`. `turned` reverses the taps (for the input gradient).
@@ -41,7 +41,7 @@ pub(super) struct Matrices {
 
 impl Matrices {
     pub(super) fn new(tile: Tile) -> Self {
-        Self { rows: tile.frequencies().map(weight_matrix) }
+        Self { rows: tile.0.map(weight_matrix) }
     }
 
     fn taps(&self) -> [usize; 3] {
