@@ -104,4 +104,5 @@ def main():
                                   "bytes": sizes}, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

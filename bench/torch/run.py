@@ -6,6 +6,7 @@ TIME_NETWORK_BINARY is `cargo build --release -p galen-models --example time_net
 threads: PyTorch eager f32 (contiguous and channels_last_3d), bf16 autocast (both), torch.compile where a compiler is
 there (`--compile`), and Galen, each in a process of its own, so that peak memory is its own; rounds take turns, so that
 load hits all alike. Ratios are of medians, against the better layout. Checks that logits (or the first loss) agree.
+With one thread the processor time is told too: on a machine that others use it says more than the clock.
 Needs torch, dynamic-network-architectures, nnunetv2 (its loss), safetensors, numpy.
 """
 
@@ -13,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -76,6 +76,11 @@ def make(case, folder):
                                                       outputs=3)))
 
 
+def now():
+    """Clock and processor time, seconds."""
+    return np.array([time.perf_counter(), time.process_time()])
+
+
 def peer(name, folder, kind, threads):
     """One process of PyTorch: prints what Galen's binary prints."""
     import torch
@@ -96,9 +101,9 @@ def peer(name, folder, kind, threads):
         net.eval()
         with torch.inference_mode(), half:
             for turn in range(case["runs"] + 1):
-                start = time.perf_counter()
+                start = now()
                 logits = run(image)
-                seconds.append(time.perf_counter() - start)
+                seconds.append(now() - start)
         logits.float().contiguous().numpy().tofile(folder / f"logits-{kind}.f32")
     else:
         from nnunetv2.training.loss.compound_losses import DC_and_CE_loss
@@ -117,17 +122,19 @@ def peer(name, folder, kind, threads):
             targets.append(labels[(..., *[slice(step // 2, None, step)] * len(shape))])
         optimiser = torch.optim.SGD(net.parameters(), 1e-3, weight_decay=3e-5, momentum=0.99, nesterov=True)
         for turn in range(case["runs"] + 1):
-            start = time.perf_counter()
+            start = now()
             optimiser.zero_grad(set_to_none=True)
             with half:
                 value = loss(run(image), targets)
             value.backward()
             torch.nn.utils.clip_grad_norm_(net.parameters(), 12)
             optimiser.step()
-            seconds.append(time.perf_counter() - start)
+            seconds.append(now() - start)
             loss_value = float(value) if loss_value is None else loss_value
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps(dict(seconds=seconds[1:], peak_bytes=peak, loss=loss_value)))
+    # Not `ru_maxrss`, which a process inherits from the one that started it.
+    peak = next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmHWM:"))
+    clock, processor = zip(*(run.tolist() for run in seconds[1:]))
+    print(json.dumps(dict(seconds=clock, processor_seconds=processor, peak_bytes=peak, loss=loss_value)))
 
 
 def once(command, threads):
@@ -147,6 +154,7 @@ def main():
     parser.add_argument("cases", nargs="*", default=list(CASES))
     parser.add_argument("--compile", action="store_true", help="torch.compile too (takes minutes, needs a C++ compiler)")
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--rounds", type=int, help="instead of the number that the case names")
     options = parser.parse_args()
     kinds = PEERS + (["f32-compile"] if options.compile else [])
     import torch
@@ -159,25 +167,32 @@ def main():
             make(case, folder)
             for threads in options.threads:
                 results = {}
-                for _ in range(case["rounds"]):
+                for _ in range(options.rounds or case["rounds"]):
                     for kind in ["galen", *kinds]:
                         command = [options.binary, folder, case["mode"], str(case["runs"]), str(threads)] if kind == "galen" \
                             else [sys.executable, __file__, "--peer", name, folder, kind, str(threads)]
                         results.setdefault(kind, []).append(once(command, threads))
-                median = {k: statistics.median(s for r in v for s in r["seconds"]) for k, v in results.items()}
+                median, processor = ({k: statistics.median(s for r in v for s in r[key]) for k, v in results.items()}
+                                     for key in ("seconds", "processor_seconds"))
                 memory = {k: statistics.median(r["peak_bytes"] for r in v) for k, v in results.items()}
-                row = {"seconds": median, "peak_bytes": memory,
-                       "ratio_f32": min(median["f32"], median["f32-cl"]) / median["galen"],
-                       "ratio_bf16": min(median["bf16"], median["bf16-cl"]) / median["galen"],
-                       "memory_of_f32": memory["galen"] / min(memory["f32"], memory["f32-cl"])}
+                row = {"seconds": median, "processor_seconds": processor, "peak_bytes": memory, "load": os.getloadavg()[0]}
+                for which, times in (("", median), ("processor_", processor)):
+                    for kind in ("f32", "bf16"):
+                        row[f"{which}ratio_{kind}"] = min(times[kind], times[kind + "-cl"]) / times["galen"]
+                row["memory_of_f32"] = memory["galen"] / min(memory["f32"], memory["f32-cl"])
                 if case["mode"] == "infer":
                     ours, theirs = (np.fromfile(folder / f, np.float32) for f in ("logits.f32", "logits-f32.f32"))
                     row["largest_difference"] = float(np.abs(ours - theirs).max())
+                    agree = row["largest_difference"] < 1e-3
                 else:
                     row["loss_difference"] = abs(results["galen"][0]["loss"] - results["f32"][0]["loss"])
+                    agree = row["loss_difference"] < 1e-4
+                if not agree:
+                    raise SystemExit(f"{name}: Galen and PyTorch compute different things: {row}")
                 found["cases"][f"{name}, {threads} threads"] = row
                 show = {k: f"{v:.3f}" for k, v in median.items()}
-                print(f"{name}, {threads} threads: {show} f32 {row['ratio_f32']:.2f}x bf16 {row['ratio_bf16']:.2f}x memory "
+                own = f" (processor {row['processor_ratio_f32']:.2f}x {row['processor_ratio_bf16']:.2f}x)" * (threads == 1)
+                print(f"{name}, {threads} threads: {show} f32 {row['ratio_f32']:.2f}x bf16 {row['ratio_bf16']:.2f}x{own} memory "
                       f"{row['memory_of_f32']:.2f} difference {row.get('largest_difference', row.get('loss_difference')):.2g}",
                       flush=True)
                 options.result.write_text(json.dumps(found, indent=1) + "\n")

@@ -12,9 +12,9 @@ const EDGES: &[(&str, &[&str])] = &[
     ("prep", &["core", "kernels"]),
     ("io", &["core"]),
     ("data", &["core", "io", "prep"]),
-    ("models", &["core", "kernels"]),
+    ("models", &["core", "kernels", "io"]),
     ("infer", &["core", "prep", "models"]),
-    ("train", &["core", "data", "prep", "metrics", "models", "infer"]),
+    ("train", &["core", "io", "data", "prep", "metrics", "models", "infer"]),
 ];
 
 /// Modules named like this hold whatever nobody found a place for.

@@ -71,26 +71,54 @@ impl Geometry {
     }
 
     /// The first way in which `other` is another grid, or `None` when they agree within
-    /// 1e-4 mm in spacing, 1e-3 mm in origin and 1e-5 in direction. This function alone decides.
+    /// 1e-4 mm in spacing, 1e-3 mm in origin and 1e-5 in direction.
     pub fn differs(&self, other: &Self) -> Option<Mismatch> {
-        if self.size != other.size {
-            return Some(Mismatch::Size);
+        self.mismatches(other).into_iter().next()
+    }
+
+    /// The first way in which files of one case cannot lie on one grid: as [`Self::differs`], but what
+    /// [`Self::is_rounding`] says passes.
+    pub fn conflicts(&self, other: &Self) -> Option<Mismatch> {
+        self.mismatches(other).into_iter().find(|mismatch| !self.is_rounding(mismatch))
+    }
+
+    /// True for what tools do to headers that they round: directions less than 0.01 off (cosine), origins less
+    /// than half of the smallest spacing. Networks and metrics see arrays, so such files belong together.
+    pub fn is_rounding(&self, mismatch: &Mismatch) -> bool {
+        let axes = &self.spacing[usize::from(self.flat)..];
+        let half = axes.iter().copied().fold(f64::INFINITY, f64::min) / 2.0;
+        match mismatch {
+            Mismatch::Size | Mismatch::Spacing(_) => false,
+            Mismatch::Direction(cosine) => *cosine < 0.01,
+            Mismatch::Origin(mm) => *mm < half,
         }
-        let gap = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-        let first = usize::from(self.flat || other.flat);
+    }
+
+    /// Every way in which `other` is another grid, the gravest first.
+    pub fn mismatches(&self, other: &Self) -> Vec<Mismatch> {
+        // Not `f64::max`, which passes over a NaN: a position that is no number agrees with nothing.
+        let larger = |a: f64, b: f64| if b > a || b.is_nan() { b } else { a };
+        let gap = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, larger);
+        let beyond = |gap: f64, allowed: f64| gap > allowed || gap.is_nan();
+        let flat = self.flat || other.flat;
+        let first = usize::from(flat);
+        let mut found = Vec::new();
+        if self.size != other.size {
+            found.push(Mismatch::Size);
+        }
         let spacing = gap(&self.spacing[first..], &other.spacing[first..]);
-        if spacing > 1e-4 {
-            return Some(Mismatch::Spacing(spacing));
+        if beyond(spacing, 1e-4) {
+            found.push(Mismatch::Spacing(spacing));
         }
         let direction = gap(self.direction.as_flattened(), other.direction.as_flattened());
-        if direction > 1e-5 && first == 0 {
-            return Some(Mismatch::Direction(direction));
+        if !flat && beyond(direction, 1e-5) {
+            found.push(Mismatch::Direction(direction));
         }
         let origin = gap(&self.origin, &other.origin);
-        if origin > 1e-3 {
-            return Some(Mismatch::Origin(origin));
+        if beyond(origin, 1e-3) {
+            found.push(Mismatch::Origin(origin));
         }
-        None
+        found
     }
 }
 
@@ -108,6 +136,19 @@ mod tests {
         assert!(matches!(a.differs(&b), Some(Mismatch::Spacing(mm)) if (mm - 0.5).abs() < 1e-12));
         b.size[2] = 7;
         assert_eq!(a.differs(&b), Some(Mismatch::Size));
+    }
+
+    #[test]
+    fn rounded_headers_pass_and_what_is_no_number_does_not() {
+        let a = Geometry::axis_aligned([4, 5, 6], [2.0, 1.0, 1.0]);
+        let mut b = a.clone();
+        (b.origin[1], b.direction[0][2]) = (0.4, 0.995);
+        assert!(matches!(a.mismatches(&b)[..], [Mismatch::Direction(_), Mismatch::Origin(_)]));
+        assert_eq!(a.conflicts(&b), None);
+        b.origin[1] = 0.6;
+        assert!(matches!(a.conflicts(&b), Some(Mismatch::Origin(_))));
+        b.origin[1] = f64::NAN;
+        assert!(matches!(a.conflicts(&b), Some(Mismatch::Origin(mm)) if mm.is_nan()));
     }
 
     #[test]

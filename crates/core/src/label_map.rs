@@ -12,6 +12,13 @@ pub enum LabelVoxels {
     U16(Arc<Vec<u16>>),
 }
 
+/// The label that a stored value means; `None` for a fraction, a number that is negative or not finite, and above
+/// 65535. Some tools store floats: a value within 1e-4 of an integer is that integer.
+pub fn label_of(value: f64) -> Option<u16> {
+    let label = value.round();
+    ((0.0..=65535.0).contains(&label) && (value - label).abs() <= 1e-4).then_some(label as u16)
+}
+
 /// A label map on the grid of its scan.
 #[derive(Debug, Clone, PartialEq)]
 pub struct LabelMap {
@@ -39,8 +46,8 @@ impl LabelMap {
         Self { geometry, voxels }
     }
 
-    /// Reads the first channel of an image as labels. The error is the first value that is no label:
-    /// a fraction, a negative or non-finite number, or one above 65535.
+    /// Reads an image of one channel as labels (of more, which readers of label maps refuse, the first). The error
+    /// is the first value that [`label_of`] refuses.
     pub fn from_volume(volume: &Volume) -> Result<Self, f64> {
         let n = volume.geometry.voxels();
         let plain = volume.slope == 1.0 && volume.intercept == 0.0;
@@ -52,12 +59,7 @@ impl LabelMap {
         let mut values = Vec::with_capacity(n);
         with_voxels!(&volume.voxels, v => for &x in &v[..n] {
             let value = if plain { x.as_f64() } else { x.as_f64() * volume.slope + volume.intercept };
-            // Stored as float by some tools: a value this close to an integer is that integer.
-            let label = value.round();
-            if !(0.0..=65535.0).contains(&label) || (value - label).abs() > 1e-4 {
-                return Err(value);
-            }
-            values.push(label as u16);
+            values.push(label_of(value).ok_or(value)?);
         });
         Ok(Self::from_u16(volume.geometry.clone(), values))
     }

@@ -24,7 +24,7 @@ impl LabelValue {
 }
 
 /// Names and values of a dataset, in the order of its `dataset.json`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Labels {
     /// Name and value, in file order; contains `background`, may contain `ignore`.
     pub entries: Vec<(String, LabelValue)>,
@@ -42,6 +42,20 @@ impl Labels {
             Some(LabelValue::One(0)) => {}
             Some(_) => return bad("`background` is not 0".into(), "give background the value 0"),
             None => return bad("there is no `background`".into(), "add \"background\": 0"),
+        }
+        for (i, (name, value)) in labels.entries.iter().enumerate() {
+            if labels.entries[..i].iter().any(|(other, _)| other == name) {
+                return bad(format!("`{name}` is there twice"), "give every label a name of its own");
+            }
+            match value {
+                LabelValue::Region(values) if values.is_empty() || values.contains(&0) => {
+                    return bad(
+                        format!("the region `{name}` is {values:?}"),
+                        "list the label values of the region, without the background's 0",
+                    );
+                }
+                _ => {}
+            }
         }
         if let Some(ignore) = labels.value("ignore") {
             let LabelValue::One(value) = ignore else {

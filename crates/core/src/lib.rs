@@ -4,6 +4,7 @@
 //! everywhere; world coordinates are millimetres on LPS axes (as in DICOM and ITK).
 
 mod architecture;
+mod dataset_json;
 mod error;
 mod geometry;
 mod label_map;
@@ -11,8 +12,9 @@ mod labels;
 mod volume;
 
 pub use architecture::{Architecture, NetworkClass};
+pub use dataset_json::{channel_names, integer};
 pub use error::{Error, Kind, Result};
 pub use geometry::{Geometry, Mismatch};
-pub use label_map::{LabelMap, LabelVoxels};
+pub use label_map::{LabelMap, LabelVoxels, label_of};
 pub use labels::{LabelValue, Labels};
 pub use volume::{Scalar, Volume, Voxels};

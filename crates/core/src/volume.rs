@@ -103,11 +103,6 @@ impl Voxels {
     pub fn bytes(&self) -> usize {
         with_voxels!(self, v => std::mem::size_of_val(v.as_slice()))
     }
-
-    /// True for the integer types.
-    pub fn is_integer(&self) -> bool {
-        !matches!(self, Self::F32(_) | Self::F64(_))
-    }
 }
 
 /// An image of one or more channels: value = stored × `slope` + `intercept`.
@@ -160,7 +155,8 @@ impl Volume {
         }
         let channels = images.iter().map(|image| image.channels).sum();
         let mut values = Vec::with_capacity(channels * geometry.voxels());
-        for image in &images {
+        // One by one, so that a channel in its stored type is gone when the next is taken.
+        for image in images {
             for channel in 0..image.channels {
                 values.extend(image.channel_f32(channel));
             }

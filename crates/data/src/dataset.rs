@@ -2,7 +2,7 @@
 
 use crate::description::Description;
 use crate::layouts;
-use galen_core::{Error, LabelMap, Labels, Mismatch, Result, Volume};
+use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
@@ -103,6 +103,17 @@ impl Dataset {
                 "put images into imagesTr and labels into labelsTr",
             ));
         }
+        for cases in [&listing.training, &listing.test] {
+            let twice = cases.windows(2).find(|pair| pair[0].id == pair[1].id);
+            if let Some([first, second]) = twice {
+                let files: Vec<String> =
+                    first.images.iter().chain(&second.images).map(|f| f.display().to_string()).collect();
+                let what = format!("two cases have this name: {}", files.join(", "));
+                return Err(
+                    Error::input(&first.id, what, "rename one, or list it once").within(path.display())
+                );
+            }
+        }
         Ok(Self {
             name: folder_name(path),
             root,
@@ -128,17 +139,10 @@ impl Dataset {
         crate::reader_name::reader_name(self)
     }
 
-    /// All channels of a case as one volume. Files of one case must agree in size and spacing.
+    /// All channels of a case as one volume on one grid.
     pub fn read_image(&self, case: &Case) -> Result<Volume> {
-        let images = case.images.iter().map(|file| galen_io::read(file)).collect::<Result<Vec<_>>>()?;
-        for (image, file) in images.iter().zip(&case.images).skip(1) {
-            let difference = images[0].geometry.differs(&image.geometry);
-            if let Some(mismatch @ (Mismatch::Size | Mismatch::Spacing(_))) = difference {
-                let what = format!("channel {} differs from the first in {mismatch}", file.display());
-                return Err(Error::input(&case.id, what, "resample the channels onto one grid"));
-            }
-        }
-        let found = images.iter().map(|image| image.channels).sum::<usize>();
+        let image = galen_io::read_channels(&case.images).map_err(|error| error.within(&case.id))?;
+        let found = image.channels;
         if found != self.channel_names.len() {
             let what = format!("{found} channels, but dataset.json names {}", self.channel_names.len());
             return Err(Error::input(
@@ -147,7 +151,7 @@ impl Dataset {
                 "add the missing channel files or correct channel_names",
             ));
         }
-        Volume::stack(images).ok_or_else(|| Error::input(&case.id, "no image file", "add its images"))
+        Ok(image)
     }
 
     /// The label map of a case.

@@ -111,6 +111,7 @@ fn fill(dataset: &Dataset, folder: &Path, progress: Progress) -> Result<()> {
 
 fn import_case(dataset: &Dataset, case: &Case, images: &Path, labels: &Path) -> Result<()> {
     let ending = &dataset.file_ending;
+    case.images.iter().chain(&case.label).try_for_each(|file| one_file(file))?;
     let channel_file = |channel: usize| images.join(format!("{}_{channel:04}{ending}", case.id));
     if case.images.len() == 1
         && dataset.channel_names.len() > 1
@@ -150,14 +151,33 @@ fn cut(voxels: &Voxels, start: usize, n: usize) -> Voxels {
     with_voxels!(voxels, values => typed(values, start, n))
 }
 
-/// A hard link where the file system can, else a copy.
+/// A hard link where the file system can, else a copy. Never onto a file that is there: it may be a link to
+/// another image of the source, which a copy would overwrite.
 fn link(from: &Path, to: &Path) -> Result<()> {
     let source = from.canonicalize().map_err(|error| Error::system(from.display(), &error))?;
     if fs::hard_link(&source, to).is_ok() { Ok(()) } else { copy(&source, to) }
 }
 
+/// Refuses a header whose voxels lie in files of their own: alone it would be no image.
+fn one_file(file: &Path) -> Result<()> {
+    match galen_io::files_of(file)?.as_slice() {
+        [_] => Ok(()),
+        others => {
+            let names: Vec<String> = others[1..].iter().map(|file| file.display().to_string()).collect();
+            let what = format!(
+                "its voxels are in other files ({}), which a link would leave behind",
+                names.join(", ")
+            );
+            Err(Error::input(file.display(), what, "convert it to .nii.gz, .nrrd or .mha first"))
+        }
+    }
+}
+
 fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::copy(from, to).map(|_| ()).map_err(|error| Error::system(to.display(), &error))
+    let failed = |error: std::io::Error| Error::system(to.display(), &error);
+    let mut source = fs::File::open(from).map_err(|error| Error::system(from.display(), &error))?;
+    let mut target = fs::File::options().write(true).create_new(true).open(to).map_err(failed)?;
+    std::io::copy(&mut source, &mut target).map(|_| ()).map_err(failed)
 }
 
 /// `dataset.json` as nnU-Net writes it, with the source's names.
@@ -165,8 +185,7 @@ fn description(dataset: &Dataset) -> Value {
     let mut out = Map::new();
     let channels = dataset.channel_names.iter().enumerate();
     out.insert("channel_names".into(), channels.map(|(i, name)| (i.to_string(), json!(name))).collect());
-    let labels = dataset.labels.entries.iter();
-    out.insert("labels".into(), labels.map(|(name, value)| (name.clone(), json!(value))).collect());
+    out.insert("labels".into(), dataset.labels.to_json());
     if let Some(order) = &dataset.labels.regions_class_order {
         out.insert("regions_class_order".into(), json!(order));
     }

@@ -4,6 +4,7 @@
 //! that waits could be the one that the case it waits for needs.
 
 use crate::Progress;
+use crate::memory::available_bytes;
 use galen_core::{Error, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -19,7 +20,7 @@ pub(crate) fn for_each_case<T: Send>(
     progress: Progress,
     work: impl Fn(usize) -> T + Sync,
 ) -> Vec<T> {
-    let memory = Memory::new(available_bytes() / 2);
+    let memory = Memory::new(available_bytes().unwrap_or(FALLBACK_BYTES) / 2);
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let worker = || {
         let mut results = Vec::new();
@@ -100,14 +101,6 @@ impl Drop for Lent<'_> {
     }
 }
 
-/// Free memory as Linux tells it.
-fn available_bytes() -> usize {
-    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
-    kib.map_or(FALLBACK_BYTES, |kib| kib * 1024)
-}
-
 /// Fails when there is nothing to work on.
 pub(crate) fn require_cases(count: usize, place: impl std::fmt::Display) -> Result<()> {
     if count > 0 {
@@ -121,10 +114,23 @@ mod tests {
     use super::*;
 
     #[test]
-    fn results_come_in_order_and_memory_is_shared() {
+    fn results_come_in_order() {
         let squares = for_each_case(50, |index| index << 40, &|_, _| {}, |index| index * index);
         assert!(squares.iter().enumerate().all(|(index, &square)| square == index * index));
         assert!(for_each_case(0, |_| 0, &|_, _| {}, |index| index).is_empty());
+    }
+
+    #[test]
+    fn cases_that_do_not_fit_together_run_one_after_the_other() {
+        let (running, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        let work = |_: usize| {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            std::thread::yield_now();
+            running.fetch_sub(1, Ordering::SeqCst);
+        };
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(4).build().unwrap();
+        pool.install(|| for_each_case(200, |_| usize::MAX, &|_, _| {}, work));
+        assert_eq!(most.into_inner(), 1);
     }
 
     #[test]

@@ -24,6 +24,10 @@ fn numbers(value: &Value) -> Vec<usize> {
 fn golden_tables_of_folds_are_identical() {
     let Some(goldens) = synthetic::goldens() else { return };
     let tables = goldens.join("nnunet/tables");
+    if !tables.is_dir() {
+        println!("no tables of folds at {}: skipped", tables.display());
+        return;
+    }
     for (n, folds) in json(&tables.join("kfold_val_indices.json"))["val_indices"].as_object().unwrap() {
         let ids = ids(n.parse().unwrap());
         let splits = Splits::five_folds(&ids).unwrap();

@@ -96,3 +96,58 @@ fn incomplete_cases_are_all_named_and_left_out_only_when_told() {
     let new = Dataset::open(&to).unwrap();
     assert_eq!((new.training.len(), new.num_training, check(&new, &|_, _| {}).len()), (2, 2, 0));
 }
+
+/// `training` of a small MSD dataset whose images lie at these places below imagesTr.
+fn flat(root: &Path, images: &[&str], listed: &[&str]) {
+    for (seed, image) in images.iter().enumerate() {
+        synthetic::image(root.join(format!("imagesTr/{image}")), &grid(SIZE), values(SIZE, seed));
+    }
+    synthetic::image(root.join("labelsTr/img.nii.gz"), &grid(SIZE), mask(SIZE));
+    let training: Vec<String> = listed
+        .iter()
+        .map(|image| format!(r#"{{"image": "./imagesTr/{image}", "label": "./labelsTr/img.nii.gz"}}"#))
+        .collect();
+    let text = format!(
+        r#"{{"modality": {{"0": "CT"}}, "labels": {{"0": "background", "1": "one", "2": "two"}},
+            "numTraining": {}, "training": [{}], "test": []}}"#,
+        listed.len(),
+        training.join(", ")
+    );
+    fs::write(root.join("dataset.json"), text).unwrap();
+}
+
+#[test]
+fn two_cases_of_one_name_are_refused_and_their_images_stay() {
+    let listings: [(&[&str], &[&str]); 2] = [
+        (&["a/img.nii.gz", "b/img.nii.gz"], &["a/img.nii.gz", "b/img.nii.gz"]),
+        (&["img.nii.gz"], &["img.nii.gz", "img.nii.gz"]),
+    ];
+    for (images, listed) in listings {
+        let folder = tempfile::tempdir().unwrap();
+        let from = folder.path().join("from");
+        flat(&from, images, listed);
+        let read = || images.iter().map(|name| fs::read(from.join("imagesTr").join(name)).unwrap());
+        let before: Vec<Vec<u8>> = read().collect();
+        let error = import(&from, &folder.path().join("to"), true).unwrap_err().to_string();
+        assert!(error.contains("two cases have this name"), "{error}");
+        assert!(read().eq(before), "an image of the source was changed");
+    }
+}
+
+#[test]
+fn detached_headers_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let from = folder.path().join("from");
+    flat(&from, &["img.nii.gz"], &["img.nii.gz"]);
+    let header =
+        "ObjectType = Image\nNDims = 3\nDimSize = 8 7 6\nElementType = MET_SHORT\nElementDataFile = x.raw\n";
+    for name in ["imagesTr/img.mhd", "labelsTr/img.mhd"] {
+        fs::write(from.join(name), header).unwrap();
+        fs::write(from.join(name).with_file_name("x.raw"), vec![1u8; 2 * 8 * 7 * 6]).unwrap();
+    }
+    let text = fs::read_to_string(from.join("dataset.json")).unwrap().replace("img.nii.gz", "img.mhd");
+    fs::write(from.join("dataset.json"), text).unwrap();
+    let error = import(&from, &folder.path().join("to"), false).unwrap_err().to_string();
+    assert!(error.contains("x.raw"), "{error}");
+    assert!(!folder.path().join("to").exists());
+}

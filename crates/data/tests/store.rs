@@ -96,11 +96,12 @@ fn entries_know_the_case() {
     for (index, prepared) in prepared.iter().enumerate() {
         let entry = store.entry(index);
         assert_eq!((entry.size, entry.channels), (prepared.size, 1));
-        assert_eq!(entry.locations.len(), 2);
+        let locations = store.locations(index).unwrap();
+        assert_eq!(locations.len(), 2);
         let label = |voxel: [u32; 3]| {
             at(prepared.labels.as_deref().unwrap(), prepared.size, voxel.map(|axis| axis as isize), -1)
         };
-        for class in &entry.locations {
+        for class in locations.iter() {
             assert!(!class.voxels.is_empty());
             assert!(class.voxels.iter().all(|&voxel| class.values.contains(&label(voxel))));
         }
@@ -180,7 +181,8 @@ fn damage_is_an_error_that_names_the_case() {
         fs::write(&file, &bad).unwrap();
         let read = Store::open(&out).and_then(|store| {
             let (mut image, mut labels) = (vec![0.0; n], vec![0; n]);
-            store.crop(0, [0; 3], size, &mut image, &mut labels)
+            store.crop(0, [0; 3], size, &mut image, &mut labels)?;
+            store.locations(0)
         });
         let error = read.expect_err("every byte is covered by a checksum").to_string();
         assert!(error.contains("case_0") && error.contains("delete the file"), "byte {at}: {error}");

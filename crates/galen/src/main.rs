@@ -1,5 +1,6 @@
 //! The `galen` binary: arguments in, calls, printing out. One file per verb in `verbs/`.
 
+mod nnunet_roots;
 mod phantom;
 mod report;
 mod report_data;
@@ -15,6 +16,9 @@ use std::process::ExitCode;
 
 /// From a folder of scans to verified label maps.
 ///
+/// nnU-Net's environment variables are honoured when they are set: nnUNet_raw, nnUNet_preprocessed and
+/// nnUNet_results let a dataset or a model be given by name (Dataset004_Hippocampus) or number (4).
+///
 /// Exit codes: 0 done; 2 bad input or usage; 3 some cases failed, the others are done; 130 stopped; 1 a bug.
 #[derive(Parser)]
 #[command(version, propagate_version = true, arg_required_else_help = true, max_term_width = 100)]
@@ -28,9 +32,9 @@ struct Arguments {
     /// No progress bars
     #[arg(long, short, global = true)]
     quiet: bool,
-    /// More detail on stderr (repeat for more)
-    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
-    verbose: u8,
+    /// Say on stderr which files, folds and kernels are used
+    #[arg(long, short, global = true)]
+    verbose: bool,
     #[command(subcommand)]
     verb: verbs::Verb,
 }

@@ -61,12 +61,7 @@ pub struct Verdict {
 
 /// How a verdict is meant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(dead_code)] // each verb has its own idea of what is good
 pub enum Tone {
-    /// As hoped.
-    Good,
-    /// Usable, with a reservation.
-    Mixed,
     /// Do not use.
     Poor,
     /// A number without a judgement.
@@ -101,7 +96,6 @@ pub struct Picture {
 
 /// Which values are black and white.
 #[derive(Debug, Clone, Copy, PartialEq)]
-#[allow(dead_code)] // CT or not is the caller's knowledge
 pub enum Window {
     /// Values from `centre - width / 2` to `centre + width / 2`, as for CT.
     Level {

@@ -138,7 +138,7 @@ fn headline(evaluation: &Evaluation) -> Vec<Headline> {
 fn notes(evaluation: &Evaluation) -> Vec<String> {
     let infinite = evaluation.foreground.get("hd95").map_or(0, |interval| interval.n_infinite);
     let undefined = evaluation.foreground.get("dice").map_or(0, |interval| interval.n_undefined);
-    let mut notes = Vec::new();
+    let mut notes = crate::verbs::unnamed(evaluation);
     if infinite > 0 {
         notes.push(format!(
             "{infinite} structures were missed or invented altogether: their Dice of 0 counts in the mean, their \

@@ -15,100 +15,121 @@ pub struct Scan {
     pub out: PathBuf,
 }
 
-/// Endings of image files, longest first so that `.nii.gz` wins over `.gz`.
-const ENDINGS: &[&str] =
-    &[".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd", ".png", ".jpg", ".jpeg", ".tiff", ".tif", ".bmp"];
-
-/// Scans among what the user gave: files are the channels of one scan, a folder holds many.
+/// Scans among what the user gave: files are the channels of one scan, a folder holds many. No label map may
+/// take the place of an image.
 pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>> {
-    if let [folder] = given
-        && folder.is_dir()
-    {
-        return in_folder(folder, out, channels);
+    let scans = match given {
+        [folder] if folder.is_dir() => in_folder(folder, out, channels)?,
+        files => vec![of_files(files, out)?],
+    };
+    for scan in &scans {
+        let Ok(target) = scan.out.canonicalize() else { continue };
+        if scan.images.iter().any(|image| image.canonicalize().is_ok_and(|image| image == target)) {
+            let what = "is the scan itself: the label map would overwrite it";
+            return Err(Error::input(scan.out.display(), what, "choose another --out"));
+        }
     }
-    if let Some(missing) = given.iter().find(|file| !file.is_file()) {
+    Ok(scans)
+}
+
+fn of_files(files: &[PathBuf], out: &Path) -> Result<Scan> {
+    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
         let what = if missing.is_dir() { "is a folder among files" } else { "no such file" };
         return Err(Error::input(missing.display(), what, "give one folder, or the files of one scan"));
     }
-    let case = case_name(&given[0]);
-    let out =
-        if out.is_dir() { out.join(format!("{case}{}", out_ending(&given[0]))) } else { out.to_path_buf() };
-    if ending(&out).is_none() {
+    let numbers: Vec<Option<usize>> = files.iter().map(|file| numbered(file).map(|(_, n)| n)).collect();
+    if numbers.iter().all(Option::is_some) && !numbers.iter().copied().eq((0..files.len()).map(Some)) {
+        let what = format!("has the channel number {:04}", numbers[0].unwrap_or_default());
+        let remedy = "give all channels, from _0000 on and in order";
         return Err(Error::input(
-            out.display(),
-            "the ending names no image format",
-            "end it in .nii.gz, .nrrd or .mha",
+            files[0].display(),
+            format!("{what}, or one behind it is out of order"),
+            remedy,
         ));
     }
-    Ok(vec![Scan { case, images: given.to_vec(), out }])
+    let case = case_name(&files[0]);
+    let out =
+        if out.is_dir() { out.join(format!("{case}{}", out_ending(&files[0]))) } else { out.to_path_buf() };
+    if galen_io::ending(&out).is_none() {
+        let what = "the ending names no image format";
+        return Err(Error::input(out.display(), what, "end it in .nii.gz, .nrrd or .mha"));
+    }
+    Ok(Scan { case, images: files.to_vec(), out })
 }
 
 fn in_folder(folder: &Path, out: &Path, channels: usize) -> Result<Vec<Scan>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::system(folder.display(), &error))?;
-    let mut files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|e| e.path())).collect();
-    files.retain(|file| file.is_file() && ending(file).is_some());
-    files.sort();
+    let files = images(folder)?;
     if files.is_empty() {
-        return Err(Error::input(
-            folder.display(),
-            "holds no image",
-            format!("images end in {}", ENDINGS.join(" ")),
-        ));
+        let endings = galen_io::FORMATS.iter().flat_map(|f| f.endings.iter().chain(f.other_endings));
+        let remedy = format!("images end in {}", endings.copied().collect::<Vec<_>>().join(" "));
+        return Err(Error::input(folder.display(), "holds no image", remedy));
     }
     if out.is_file() {
-        return Err(Error::input(
-            out.display(),
-            "is a file, but many label maps will be written",
-            "give a folder",
-        ));
+        let what = "is a file, but many label maps will be written";
+        return Err(Error::input(out.display(), what, "give a folder"));
     }
-    let numbered = channels > 1 || files.iter().all(|file| channel_of(file).is_some());
-    let mut cases: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let by_number = channels > 1 || files.iter().all(|file| numbered(file).is_some());
+    let mut cases: BTreeMap<String, Vec<(Option<usize>, PathBuf)>> = BTreeMap::new();
     for file in files {
-        let name = case_name(&file);
-        let case = match channel_of(&file) {
-            Some(_) if numbered => name[..name.len() - 5].to_owned(),
-            _ => name,
+        let (case, number) = match numbered(&file) {
+            Some((case, number)) if by_number => (case, Some(number)),
+            _ => (case_name(&file), None),
         };
-        cases.entry(case).or_default().push(file);
+        cases.entry(case).or_default().push((number, file));
     }
-    let scan = |(case, images): (String, Vec<PathBuf>)| {
+    let whole = |files: &[(Option<usize>, PathBuf)]| match files {
+        [(None, _)] => true,
+        files => files.iter().map(|(number, _)| *number).eq((0..files.len()).map(Some)),
+    };
+    let broken: Vec<&str> = cases.iter().filter(|(_, f)| !whole(f)).map(|(case, _)| case.as_str()).collect();
+    if !broken.is_empty() {
+        let what = format!("channels are missing or there twice: {}", broken.join(", "));
+        let remedy = "name the channels of a scan CASE_0000, CASE_0001, ..., one file each";
+        return Err(Error::input(folder.display(), what, remedy));
+    }
+    let scan = |(case, files): (String, Vec<(Option<usize>, PathBuf)>)| {
+        let images: Vec<PathBuf> = files.into_iter().map(|(_, file)| file).collect();
         let out = out.join(format!("{case}{}", out_ending(&images[0])));
         Scan { case, images, out }
     };
     Ok(cases.into_iter().map(scan).collect())
 }
 
-/// Image ending of a file name, if it has one.
-pub fn ending(file: &Path) -> Option<&'static str> {
-    let name = file.file_name()?.to_str()?.to_lowercase();
-    ENDINGS.iter().find(|ending| name.len() > ending.len() && name.ends_with(*ending)).copied()
+/// Image files of a folder, sorted.
+pub fn images(folder: &Path) -> Result<Vec<PathBuf>> {
+    let failed = |error: std::io::Error| Error::system(folder.display(), &error);
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(failed)? {
+        let file = entry.map_err(failed)?.path();
+        if file.is_file() && galen_io::ending(&file).is_some() {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
-/// Label maps keep their scan's format, except that a lossy one would change labels.
-fn out_ending(image: &Path) -> &'static str {
-    match ending(image) {
-        Some(".jpg" | ".jpeg" | ".bmp") => ".png",
-        Some(".nhdr") => ".nrrd",
-        Some(".mhd") => ".mha",
-        Some(ending) => ending,
-        None => ".nii.gz",
+/// Label maps keep their scan's format; a format that is not written, or is lossy, gives way to its neighbour.
+fn out_ending(image: &Path) -> String {
+    match galen_io::ending(image) {
+        Some((ending, format)) if format.endings.contains(&ending.to_lowercase().as_str()) => {
+            ending.to_owned()
+        }
+        Some((_, format)) => format.endings[0].to_owned(),
+        None => ".nii.gz".to_owned(),
     }
 }
 
 /// File name without its image ending.
 pub fn case_name(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let cut = ending(file).map_or(0, str::len);
+    let cut = galen_io::ending(file).map_or(0, |(ending, _)| ending.len());
     name[..name.len() - cut].to_owned()
 }
 
-/// nnU-Net's channel number: the name ends in `_` and four digits.
-fn channel_of(file: &Path) -> Option<usize> {
-    let name = case_name(file);
-    let (case, digits) = (name.get(..name.len().checked_sub(5)?)?, name.get(name.len() - 4..)?);
-    let marked = !case.is_empty() && name.as_bytes()[name.len() - 5] == b'_';
-    if marked && digits.bytes().all(|b| b.is_ascii_digit()) { digits.parse().ok() } else { None }
+/// Case and channel of a file that is named as nnU-Net names images.
+fn numbered(file: &Path) -> Option<(String, usize)> {
+    galen_data::channel_of(&case_name(file)).map(|(case, number)| (case.to_owned(), number))
 }
 
 #[cfg(test)]
@@ -130,9 +151,42 @@ mod tests {
     #[test]
     fn names_without_channel_numbers_are_cases_of_their_own() {
         assert_eq!(case_name(Path::new("x/hippocampus_001.nii.gz")), "hippocampus_001");
-        assert_eq!(channel_of(Path::new("hippocampus_001.nii.gz")), None);
-        assert_eq!(channel_of(Path::new("h_0001.mha")), Some(1));
-        assert_eq!(out_ending(Path::new("a.JPG")), ".png");
+        assert_eq!(numbered(Path::new("hippocampus_001.nii.gz")), None);
+        assert_eq!(numbered(Path::new("h_0001.mha")), Some(("h".into(), 1)));
+        let endings =
+            ["a.JPG", "a.mhd", "a.NII.GZ", "a.hdr", "a.tiff"].map(|name| out_ending(Path::new(name)));
+        assert_eq!(endings, [".png", ".mha", ".NII.GZ", ".nii.gz", ".tiff"]);
+    }
+
+    #[test]
+    fn gaps_and_doubles_among_channels_are_refused() {
+        for (names, channels) in [
+            (&["a_0000.nii.gz", "a_0002.nii.gz"][..], 2),
+            (&["a_0001.nii.gz"], 1),
+            (&["a.nii.gz", "a.mha"], 1),
+            (&["a_0000.nii.gz", "a_0000.mha"], 2),
+        ] {
+            let folder = tempfile::tempdir().unwrap();
+            names.iter().for_each(|name| std::fs::write(folder.path().join(name), b"").unwrap());
+            let error = scans(&[folder.path().to_path_buf()], Path::new("out"), channels).unwrap_err();
+            assert!(error.to_string().contains("missing or there twice: a"), "{error}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let files = ["a_0001.mha", "a_0000.mha"].map(|name| folder.path().join(name));
+        files.iter().for_each(|file| std::fs::write(file, b"").unwrap());
+        assert!(scans(&files, Path::new("out.mha"), 2).is_err(), "out of order");
+    }
+
+    #[test]
+    fn a_scan_is_never_overwritten() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.nii.gz");
+        std::fs::write(&file, b"").unwrap();
+        for given in [file.clone(), folder.path().to_path_buf()] {
+            let out = if given == file { &file } else { folder.path() };
+            let error = scans(&[given], out, 1).unwrap_err();
+            assert!(error.to_string().contains("overwrite"), "{error}");
+        }
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub struct Session {
 
 impl Session {
     /// Sets up threads, logging and Ctrl-C.
-    pub fn start(json: bool, threads: Option<usize>, quiet: bool, verbose: u8) -> Result<Self> {
+    pub fn start(json: bool, threads: Option<usize>, quiet: bool, verbose: bool) -> Result<Self> {
         if threads == Some(0) {
             return Err(Error::input("--threads", "0 threads can do no work", "give 1 or more"));
         }
@@ -39,10 +39,18 @@ impl Session {
             pool = pool.num_threads(threads);
         }
         pool.build_global().map_err(|error| Error::bug("thread pool", error))?;
-        let level = ["warn", "info", "debug", "trace"][usize::from(verbose.min(3))];
+        let level = if verbose { "info" } else { "warn" };
         let filter = tracing_subscriber::EnvFilter::try_from_env("GALEN_LOG")
             .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).without_time().init();
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .without_time()
+            .init();
+        let (threads, cpu) = (rayon::current_num_threads(), galen_kernels::Cpu::detected().name());
+        tracing::info!("{threads} threads, kernels for {cpu}");
         let stop = Arc::new(AtomicBool::new(false));
         let flag = stop.clone();
         // A second Ctrl-C ends at once: everything on disk is whole at any moment.
@@ -121,6 +129,11 @@ impl Progress {
         } else {
             self.bar.println(text);
         }
+    }
+
+    /// Prints what went wrong on stderr, also when quiet.
+    pub fn failure(&self, text: &str) {
+        self.bar.suspend(|| eprintln!("{text}"));
     }
 
     /// Ends the stage.

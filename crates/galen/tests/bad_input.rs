@@ -194,3 +194,60 @@ fn wrong_usage() {
     );
     refused(&house, &["info", "nowhere.nii.gz"], &["nowhere.nii.gz"]);
 }
+
+/// A zip with the given entries.
+fn zip(house: &House, name: &str, entries: &[(&str, &[u8])]) {
+    let mut zip = zip::ZipWriter::new(fs::File::create(house.path().join(name)).unwrap());
+    for (entry, bytes) in entries {
+        zip.start_file(*entry, zip::write::SimpleFileOptions::default()).unwrap();
+        std::io::Write::write_all(&mut zip, bytes).unwrap();
+    }
+    zip.finish().unwrap();
+}
+
+#[test]
+fn a_zip_that_writes_elsewhere() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    zip(&house, "evil.zip", &[("D/plans.json", b"{}"), ("../../escaped/plans.json", b"{}")]);
+    let arguments = ["predict", "scan.nii.gz", "--model", "evil.zip", "--out", "labels.nii.gz"];
+    refused(&house, &arguments, &["evil.zip", "../../escaped/plans.json", "leads out"]);
+}
+
+#[test]
+fn folds_and_models_that_are_missing() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    let with = |model: &'static str, rest: &[&'static str]| {
+        [&["predict", "scan.nii.gz", "--out", "labels.nii.gz", "--model", model], rest].concat()
+    };
+    refused(&house, &with("model", &["--folds", "3"]), &["no fold 3", "only 0"]);
+    refused(&house, &with("Dataset004_Hippocampus", &[]), &["nnUNet_results is not set"]);
+    refused(&house, &with("model", &["--config", "2d"]), &["3d_fullres", "2d"]);
+    fs::create_dir_all(house.path().join("untrained/fold_0")).unwrap();
+    for file in ["plans.json", "dataset.json"] {
+        fs::write(
+            house.path().join("untrained").join(file),
+            br#"{"labels": {"background": 0, "a": 1}, "channel_names": {"0": "CT"}}"#,
+        )
+        .unwrap();
+    }
+    refused(&house, &with("untrained", &[]), &["no fold_N/checkpoint_final.pth"]);
+    fs::write(house.path().join("untrained/fold_0/checkpoint_best.pth"), b"").unwrap();
+    refused(&house, &with("untrained", &[]), &["--checkpoint checkpoint_best.pth"]);
+}
+
+#[test]
+fn a_model_in_a_zip_predicts_as_its_folder() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    let read = |name: &str| fs::read(house.path().join(name)).unwrap();
+    let (model, weights) = (read("model/model.json"), read("model/fold_0/weights.safetensors"));
+    zip(&house, "model.zip", &[("m/model.json", &model), ("m/fold_0/weights.safetensors", &weights)]);
+    for model in ["model", "model.zip"] {
+        let out = format!("{model}.nii.gz");
+        let output = house.galen(&["predict", "scan.nii.gz", "--model", model, "--out", &out]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    assert_eq!(read("model.nii.gz"), read("model.zip.nii.gz"));
+}

@@ -4,10 +4,9 @@
 //! only the winner is kept, so no volume of all classes exists on the scan's grid unless probabilities
 //! are asked for.
 
-use crate::resample::Resampler;
-use crate::sliding::Precision;
 use galen_core::{Error, LabelMap, Labels, Result};
 use galen_prep::Undo;
+use galen_prep::resample::LogitSlabs;
 use rayon::prelude::*;
 
 /// Planes that are resampled together: the unit of parallel work.
@@ -22,13 +21,6 @@ pub struct Logits {
     pub size: [usize; 3],
     /// Values, `[k, z, y, x]`.
     pub values: Vec<f32>,
-}
-
-impl Logits {
-    fn class(&self, class: usize) -> &[f32] {
-        let voxels: usize = self.size.iter().product();
-        &self.values[class * voxels..(class + 1) * voxels]
-    }
 }
 
 /// Probabilities of every class on the scan's grid.
@@ -48,30 +40,28 @@ pub struct Export<'a> {
     pub labels: &'a Labels,
     /// Way back to the scan.
     pub undo: &'a Undo,
-    /// Mapping to the cropped grid.
-    pub resampler: &'a Resampler,
-    /// Rounding of resampled logits.
-    pub precision: Precision,
+    /// Logits on the cropped grid, evaluated where they are needed.
+    pub logits: &'a LogitSlabs<'a>,
 }
 
 impl Export<'_> {
     /// Label map on the scan's grid: the class with the largest logit (the first one on ties), or for
     /// regions the last region of the class order with a probability above one half.
-    pub fn label_map(&self, logits: &Logits) -> Result<LabelMap> {
-        self.check(logits)?;
+    pub fn label_map(&self) -> Result<LabelMap> {
+        self.check()?;
         let area = self.area();
-        let mut cropped = vec![0u16; self.resampler.output().iter().product()];
+        let mut cropped = vec![0u16; self.logits.size().iter().product()];
         cropped.par_chunks_mut(SLAB * area).enumerate().for_each(|(slab, labels)| {
-            self.decide(logits, slab * SLAB, labels);
+            self.decide(slab * SLAB, labels);
         });
         Ok(self.on_the_scan(&cropped))
     }
 
     /// Probabilities on the scan's grid, and the label map that follows from them.
-    pub fn with_probabilities(&self, logits: &Logits) -> Result<(LabelMap, Probabilities)> {
-        self.check(logits)?;
-        let (area, classes) = (self.area(), logits.classes);
-        let [planes, ..] = self.resampler.output();
+    pub fn with_probabilities(&self) -> Result<(LabelMap, Probabilities)> {
+        self.check()?;
+        let (area, classes) = (self.area(), self.logits.classes());
+        let [planes, ..] = self.logits.size();
         let places = self.places();
         let raw = self.undo.geometry.voxels();
         let mut values = vec![0f32; classes * raw];
@@ -83,10 +73,8 @@ impl Export<'_> {
             let count = SLAB.min(planes - first);
             let mut slab = vec![0f32; classes * count * area];
             slab.par_chunks_mut(count * area).enumerate().for_each(|(class, values)| {
-                self.resampler.planes(logits.class(class), first, count, |i, plane| {
-                    let line = &mut values[i * area..(i + 1) * area];
-                    line.copy_from_slice(plane);
-                    self.precision.round(line);
+                self.logits.planes(class, first..first + count, |z, plane| {
+                    values[(z - first) * area..][..area].copy_from_slice(plane);
                 });
             });
             self.to_probabilities(&mut slab, count * area);
@@ -100,40 +88,38 @@ impl Export<'_> {
         Ok((self.on_the_scan(&cropped), probabilities))
     }
 
-    fn check(&self, logits: &Logits) -> Result<()> {
-        let (have, want) = (logits.classes, self.labels.output_channels());
+    fn check(&self) -> Result<()> {
+        let (have, want) = (self.logits.classes(), self.labels.output_channels());
         if have != want {
             let what = format!("the network gives {have} channels, its labels need {want}");
             return Err(Error::input("model", what, "use the dataset.json that the model was trained with"));
+        }
+        let (have, want) = (self.logits.size(), self.undo.size_after_crop);
+        if have != want {
+            let what = format!("logits stay at {have:?} voxels, but the scan has {want:?}");
+            return Err(Error::input(
+                "plans.json, resampling_fn_probabilities",
+                what,
+                "resample images and logits, or neither",
+            ));
         }
         Ok(())
     }
 
     /// Voxels of one plane of the cropped grid.
     fn area(&self) -> usize {
-        let [_, y, x] = self.resampler.output();
+        let [_, y, x] = self.logits.size();
         y * x
     }
 
     /// Labels of the planes from `first` on, as many as fit into `labels`.
-    fn decide(&self, logits: &Logits, first: usize, labels: &mut [u16]) {
+    fn decide(&self, first: usize, labels: &mut [u16]) {
         let area = self.area();
-        let count = labels.len() / area;
-        let mut rounded = vec![0f32; area];
-        let mut planes = |class: usize, visit: &mut dyn FnMut(usize, &[f32])| {
-            self.resampler.planes(logits.class(class), first, count, |i, plane| match self.precision {
-                Precision::Single => visit(i, plane),
-                Precision::Half => {
-                    rounded.copy_from_slice(plane);
-                    self.precision.round(&mut rounded);
-                    visit(i, &rounded);
-                }
-            });
-        };
+        let range = first..first + labels.len() / area;
         if let (true, Some(order)) = (self.labels.has_regions(), &self.labels.regions_class_order) {
             for (class, &label) in order.iter().enumerate() {
-                planes(class, &mut |i, plane| {
-                    let voxels = labels[i * area..(i + 1) * area].iter_mut().zip(plane);
+                self.logits.planes(class, range.clone(), |z, plane| {
+                    let voxels = labels[(z - first) * area..][..area].iter_mut().zip(plane);
                     voxels.filter(|(_, v)| sigmoid(**v) > 0.5).for_each(|(voxel, _)| *voxel = label);
                 });
             }
@@ -141,9 +127,9 @@ impl Export<'_> {
         }
         let mut best = vec![f32::NEG_INFINITY; labels.len()];
         for (class, label) in self.labels.all().into_iter().enumerate() {
-            planes(class, &mut |i, plane| {
-                let range = i * area..(i + 1) * area;
-                win(&mut labels[range.clone()], &mut best[range], plane, label);
+            self.logits.planes(class, range.clone(), |z, plane| {
+                let voxels = (z - first) * area..(z - first + 1) * area;
+                win(&mut labels[voxels.clone()], &mut best[voxels], plane, label);
             });
         }
     }
@@ -185,13 +171,14 @@ impl Export<'_> {
     }
 
     fn places(&self) -> Places {
-        Places::new(self.undo, self.resampler.output())
+        Places::new(self.undo, self.logits.size())
     }
 
     /// Puts labels of the cropped box into the scan; background outside.
     fn on_the_scan(&self, cropped: &[u16]) -> LabelMap {
         let geometry = self.undo.geometry.clone();
-        if self.labels.all().iter().all(|&label| label < 256) {
+        // By the labels that are there: those of a region's class order need not be among the dataset's.
+        if cropped.iter().all(|&label| label < 256) {
             let narrow: Vec<u8> = cropped.iter().map(|&label| label as u8).collect();
             let mut raw = vec![0u8; geometry.voxels()];
             self.places().put(&narrow, 0, &mut raw);
@@ -251,8 +238,8 @@ impl Places {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resample::Rule;
     use galen_core::{Geometry, LabelValue};
+    use galen_prep::resample::{Change, Method, Thick};
 
     /// Scan of 4×5×6 voxels, network axes (x, z, y), a box of 3×2×4 in network order.
     fn undo() -> Undo {
@@ -280,13 +267,20 @@ mod tests {
         }
     }
 
+    fn slabs(logits: &Logits, half: bool) -> LogitSlabs<'_> {
+        let (from, spacing) = (logits.size, undo().spacing);
+        let change = Change { from, to: undo().size_after_crop, current: spacing, new: spacing };
+        let method = Method::Spline { order: 1, order_z: 0, thick: Thick { force: None, beyond: 3.0 } };
+        LogitSlabs::new(&logits.values, logits.classes, method, &change, half).unwrap()
+    }
+
     fn check(labels: &Labels, classes: usize, expected: impl Fn(&[f32]) -> u16) {
         let (undo, logits) = (undo(), logits(classes));
-        let resampler = Resampler::new(logits.size, undo.size_after_crop, [Rule::Linear; 3]);
-        for precision in [Precision::Single, Precision::Half] {
-            let export = Export { labels, undo: &undo, resampler: &resampler, precision };
-            let map = export.label_map(&logits).unwrap();
-            let (same, probabilities) = export.with_probabilities(&logits).unwrap();
+        for half in [false, true] {
+            let slabs = slabs(&logits, half);
+            let export = Export { labels, undo: &undo, logits: &slabs };
+            let map = export.label_map().unwrap();
+            let (same, probabilities) = export.with_probabilities().unwrap();
             assert_eq!(map, same);
             for (i, (z, y, x)) in
                 (0..4).flat_map(|z| (0..5).flat_map(move |y| (0..6).map(move |x| (z, y, x)))).enumerate()
@@ -322,20 +316,23 @@ mod tests {
             ("core".to_string(), LabelValue::One(2)),
         ];
         let labels = Labels::new(entries, Some(vec![1, 2])).unwrap();
-        check(&labels, 2, |values| match (values[0] > 0.0, values[1] > 0.0) {
-            (_, true) => 2,
-            (true, false) => 1,
-            _ => 0,
-        });
+        // Values beyond a byte, and such as no region lists, are written as they are.
+        for order in [[1, 2], [300, 301]] {
+            let labels = Labels { regions_class_order: Some(order.to_vec()), ..labels.clone() };
+            check(&labels, 2, |values| match (values[0] > 0.0, values[1] > 0.0) {
+                (_, true) => order[1],
+                (true, false) => order[0],
+                _ => 0,
+            });
+        }
     }
 
     #[test]
     fn a_network_of_other_classes_is_refused() {
-        let (undo, labels) = (undo(), plain());
-        let resampler = Resampler::new([3, 2, 4], undo.size_after_crop, [Rule::Linear; 3]);
-        let export =
-            Export { labels: &labels, undo: &undo, resampler: &resampler, precision: Precision::Single };
-        let error = export.label_map(&logits(2)).unwrap_err().to_string();
+        let (undo, labels, logits) = (undo(), plain(), logits(2));
+        let slabs = slabs(&logits, false);
+        let error =
+            Export { labels: &labels, undo: &undo, logits: &slabs }.label_map().unwrap_err().to_string();
         assert!(error.contains("2 channels") && error.contains('3'), "{error}");
     }
 }

@@ -5,9 +5,7 @@
 pub mod export;
 pub mod gaussian;
 mod predictor;
-pub mod resample;
 pub mod sliding;
-mod spacing;
 pub mod tiles;
 
 pub use export::{Logits, Probabilities};

@@ -1,12 +1,11 @@
 //! A model ready to segment scans: preparation, sliding window over all folds, export.
 
 use crate::export::{Export, Logits, Probabilities};
-use crate::resample::Resampler;
 use crate::sliding::{Input, Precision, Sum, Window};
-use crate::spacing::{Resampling, grids};
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use galen_models::{Bundle, Inference, Network, Weights};
-use galen_prep::{Configuration, Plans, Prepared, Undo, prepare};
+use galen_prep::resample::{Change, LogitSlabs, Method};
+use galen_prep::{Configuration, Plans, Prepared, Undo, prepare, target_spacing};
 use std::sync::Mutex;
 
 /// How to predict.
@@ -43,6 +42,8 @@ pub struct Predictor {
     plans: Plans,
     configuration: Configuration,
     labels: Labels,
+    /// How logits come back to the scan's grid.
+    of_logits: Method,
     /// The median training image had one slice.
     trained_on_2d: bool,
     network: Network,
@@ -77,11 +78,11 @@ impl Predictor {
         };
         let folds = if folds.is_empty() { bundle.folds()? } else { folds.to_vec() };
         let weights = folds.iter().map(|fold| bundle.weights(fold)).collect::<Result<Vec<_>>>()?;
-        Self::from_parts(parts, &weights, options)
+        Self::from_parts(parts, weights, options)
     }
 
     /// From weights in memory, one set per fold.
-    pub fn from_parts(parts: Parts, weights: &[Weights], options: Options) -> Result<Self> {
+    pub fn from_parts(parts: Parts, weights: Vec<Weights>, options: Options) -> Result<Self> {
         if !(options.step > 0.0 && options.step <= 1.0) {
             let what = format!("{} is no step", options.step);
             return Err(Error::input("step of the sliding window", what, "give a number above 0, at most 1"));
@@ -90,6 +91,10 @@ impl Predictor {
             return Err(Error::input("model", "it has no trained fold", "train a fold first"));
         }
         let configuration = parts.plans.configuration(&parts.configuration)?;
+        let of_logits = LogitSlabs::method(
+            &configuration.resampling_fn_probabilities,
+            &configuration.resampling_fn_probabilities_kwargs,
+        )?;
         let mirror_axes = mirror_axes(&configuration, &parts.mirror_axes)?;
         let previous =
             if configuration.previous_stage.is_some() { parts.labels.foreground().len() } else { 0 };
@@ -99,7 +104,7 @@ impl Predictor {
             parts.labels.output_channels(),
         )?;
         let folds =
-            weights.iter().map(|w| network.inference(w).map(Mutex::new)).collect::<Result<Vec<_>>>()?;
+            weights.into_iter().map(|w| network.inference(w).map(Mutex::new)).collect::<Result<Vec<_>>>()?;
         let window = Window::new(
             configuration.patch3(),
             options.step,
@@ -107,7 +112,7 @@ impl Predictor {
         );
         let Parts { plans, labels, .. } = parts;
         let trained_on_2d = plans.to_json()["original_median_shape_after_transp"][0] == 1;
-        Ok(Self { plans, configuration, labels, trained_on_2d, network, folds, window, options })
+        Ok(Self { plans, configuration, labels, of_logits, trained_on_2d, network, folds, window, options })
     }
 
     /// True for a cascade's second stage, which needs the label map of the first.
@@ -206,18 +211,20 @@ impl Predictor {
 
     /// Label map, and probabilities when asked for, on the scan's grid.
     pub fn export(&self, logits: &Logits, undo: &Undo, want_probabilities: bool) -> Result<Prediction> {
-        let resampling = Resampling::of(&self.configuration)?;
-        let (current, new) = grids(&self.configuration, undo);
-        let resampler = Resampler::new(logits.size, undo.size_after_crop, resampling.rules(current, new));
-        // Logits that keep their size, and those of the torch resampler, are not rounded again.
-        let rounds = self.options.compat_f16 && resampling.rounds;
-        let precision = if rounds { Precision::Half } else { Precision::Single };
-        let export = Export { labels: &self.labels, undo, resampler: &resampler, precision };
+        let change = Change {
+            from: logits.size,
+            to: undo.size_after_crop,
+            current: target_spacing(&self.configuration, undo.spacing),
+            new: undo.spacing,
+        };
+        let (values, classes) = (&logits.values, logits.classes);
+        let slabs = LogitSlabs::new(values, classes, self.of_logits, &change, self.options.compat_f16)?;
+        let export = Export { labels: &self.labels, undo, logits: &slabs };
         if want_probabilities {
-            let (labels, probabilities) = export.with_probabilities(logits)?;
+            let (labels, probabilities) = export.with_probabilities()?;
             return Ok(Prediction { labels, probabilities: Some(probabilities) });
         }
-        Ok(Prediction { labels: export.label_map(logits)?, probabilities: None })
+        Ok(Prediction { labels: export.label_map()?, probabilities: None })
     }
 
     /// Bytes that predicting this scan needs at most, the scan itself included.
@@ -232,14 +239,21 @@ impl Predictor {
         };
         let (network, scan) = (scale(0) * scale(1) * scale(2), geometry.voxels() as u64);
         let (channels, classes) = (self.network.inputs() as u64, self.labels.output_channels() as u64);
+        let folds = self.folds.len() as u64;
+        // Per voxel: a channel and its transposed or cut copy, mask, its holes, labels; while a channel is
+        // resampled, its double and half-way volume.
+        let prepare = scan * (channels * 8 + 12) + network * channels * 4 + 16 * scan.max(network);
+        // The image, sums of logits and importance, and the logits; float16 sums of folds are averaged in single.
         let stored = if self.options.compat_f16 { 2 } else { 4 };
-        let prepare = scan * channels * 8 + network * channels * 8;
-        let half = if self.options.compat_f16 { network * classes * 4 } else { 0 };
-        let slide = network * channels * 4 + network * (classes + 1) * stored + half;
-        let window = self.network.cost(self.window.patch(), 1).inference_bytes;
-        let probabilities = if want_probabilities { scan * classes * 4 } else { 0 };
-        let export = network * classes * 4 + scan * 4 + probabilities;
-        image.voxels.bytes() as u64 + prepare.max(slide + window).max(export)
+        let averaged = if self.options.compat_f16 && folds > 1 { 4 } else { 0 };
+        let slide = network * (channels * 4 + (classes + 1) * stored + classes * (4 + averaged));
+        // Logits, best values, labels on the cropped grid and on the scan's; probabilities, and their archive.
+        let probabilities = if want_probabilities { scan * classes * 8 } else { 0 };
+        let export = network * classes * 4 + scan * 8 + probabilities;
+        // Every fold keeps weights and activations of its own.
+        let cost = self.network.cost(self.window.patch(), 1);
+        let model = folds * (cost.inference_weight_bytes + cost.inference_activation_bytes);
+        image.voxels.bytes() as u64 + model + prepare.max(slide).max(export)
     }
 
     /// What `prep` cannot know; it refuses other channels, 2D images in 3D models and undefined intensities.
@@ -249,10 +263,11 @@ impl Predictor {
             return Err(Error::input("image", "it is a volume, the model was trained on 2D images", remedy));
         }
         if let (true, None) = (self.needs_previous_stage(), previous) {
-            let remedy = "predict with the previous stage first and give its label map";
+            let remedy =
+                "predict with the previous stage first and give its label map (`galen predict --previous`)";
             return Err(Error::input("model", "it is the second stage of a cascade", remedy));
         }
-        if let Some(mismatch) = previous.and_then(|map| image.geometry.differs(&map.geometry)) {
+        if let Some(mismatch) = previous.and_then(|map| image.geometry.conflicts(&map.geometry)) {
             let what = format!("its grid differs from the image in {mismatch}");
             return Err(Error::input(
                 "label map of the previous stage",

@@ -17,6 +17,7 @@ fn models() -> Vec<PathBuf> {
     };
     let mut folders: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
     folders.retain(|folder| folder.join("expected/info.json").is_file());
+    assert!(!folders.is_empty(), "the folder of golden models holds none");
     folders.sort();
     folders
 }
@@ -86,14 +87,50 @@ fn array(path: &Path, name: &str) -> (Vec<usize>, Vec<f32>) {
     (shape, values)
 }
 
-/// Largest difference on every second voxel per axis, beyond `ulps` units in the last place of float16: sums over
+/// Differences of many values.
+#[derive(Default)]
+struct Differences {
+    largest: f32,
+    /// Beyond what is allowed for nearly all.
+    beyond: usize,
+    values: usize,
+}
+
+impl Differences {
+    fn add(&mut self, difference: f32, allowed: f32) {
+        self.largest = self.largest.max(difference);
+        self.beyond += usize::from(difference > allowed);
+        self.values += 1;
+    }
+
+    /// At the border of the image only a tile's corner reaches a voxel, with an importance near the smallest
+    /// float16: there one rounded addition more or less moves nnU-Net's own sum by 1 %. So one value in
+    /// five thousand may lie beyond the bound, and none far beyond.
+    fn fine(&self) -> bool {
+        self.beyond * 5000 <= self.values && self.largest <= 8e-3
+    }
+}
+
+impl std::fmt::Display for Differences {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:.1e} ({} of {} beyond the bound)", self.largest, self.beyond, self.values)
+    }
+}
+
+/// Differences on every second voxel per axis, beyond `ulps` units in the last place of float16: sums over
 /// tiles are rounded after each tile.
-fn largest_difference(values: &[f32], size: [usize; 3], expected: &(Vec<usize>, Vec<f32>), ulps: f32) -> f32 {
+fn differences(
+    values: &[f32],
+    size: [usize; 3],
+    expected: &(Vec<usize>, Vec<f32>),
+    ulps: f32,
+    allowed: f32,
+) -> Differences {
     let [nz, ny, nx] = size;
     let channels = values.len() / (nz * ny * nx);
     let half = size.map(|n| n.div_ceil(2));
     assert_eq!(expected.0, [&[channels], &half[..]].concat());
-    let mut largest = 0f32;
+    let mut found = Differences::default();
     for (i, b) in expected.1.iter().enumerate() {
         let (c, z, y, x) = (
             i / (half[0] * half[1] * half[2]),
@@ -102,9 +139,9 @@ fn largest_difference(values: &[f32], size: [usize; 3], expected: &(Vec<usize>, 
             i % half[2],
         );
         let a = values[((c * nz + 2 * z) * ny + 2 * y) * nx + 2 * x];
-        largest = largest.max((a - b).abs() - ulps * b.abs() * f32::powi(2.0, -10));
+        found.add(((a - b).abs() - ulps * b.abs() * f32::powi(2.0, -10)).max(0.0), allowed);
     }
-    largest
+    found
 }
 
 #[test]
@@ -115,35 +152,39 @@ fn golden_models_predict_as_nnunet_does() {
         let predictor = golden.predictor(true);
         let (prepared, undo) = predictor.prepare(&golden.image, golden.previous.as_ref()).unwrap();
         let logits = predictor.logits(&prepared, &|_, _| ()).unwrap();
-        let (mut input, mut network) = (0.0, 0.0);
+        let (mut input, mut network) = (Differences::default(), Differences::default());
         if let Some(file) = golden.expected("network_space.npz") {
             let stored = array(&file, "preprocessed_f32_stride2");
-            input = largest_difference(&prepared.image, prepared.size, &stored, 0.0);
-            network =
-                largest_difference(&logits.values, logits.size, &array(&file, "logits_f16_stride2"), 2.0);
+            input = differences(&prepared.image, prepared.size, &stored, 0.0, 1e-4);
+            let stored = array(&file, "logits_f16_stride2");
+            network = differences(&logits.values, logits.size, &stored, 2.0, 1e-3);
         }
         let prediction = predictor.export(&logits, &undo, true).unwrap();
         let probabilities = prediction.probabilities.unwrap();
-        let mut probability = 0f32;
+        let mut probability = Differences::default();
         if let Some(file) = golden.expected("probabilities_f16.npz") {
             let (shape, expected) = array(&file, "probabilities");
             assert_eq!(shape, [&[probabilities.classes], &probabilities.size[..]].concat(), "{name}");
             let pairs = probabilities.values.iter().zip(&expected);
-            probability = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            pairs.for_each(|(a, b)| probability.add((a - b).abs(), 2e-3));
         }
         let expected = golden.segmentation();
         assert_eq!(expected.geometry.differs(&prediction.labels.geometry), None, "{name}");
         let (found, wanted) = (prediction.labels.values(), expected.values());
         let differing = found.iter().zip(&wanted).filter(|(a, b)| a != b).count();
         println!(
-            "{name}: input within {input:.1e}, logits within {network:.1e}, probabilities within \
-             {probability:.1e}, {differing} of {} labels differ",
+            "{name}: input within {input}, logits within {network}, probabilities within {probability}, \
+             {differing} of {} labels differ",
             wanted.len()
         );
-        assert!(input <= 1e-4 && network <= 1e-3 && probability <= 2e-3, "{name}");
+        assert!(input.largest <= 1e-4 && network.fine() && probability.fine(), "{name}");
         assert!(differing * 10_000 <= wanted.len(), "{name}: {differing} labels differ");
         let direct = predictor.export(&logits, &undo, false).unwrap().labels.values();
-        assert!(direct.iter().zip(&found).filter(|(a, b)| a != b).count() * 1000 <= wanted.len(), "{name}");
+        let differing = direct.iter().zip(&wanted).filter(|(a, b)| a != b).count();
+        assert!(
+            differing * 10_000 <= wanted.len(),
+            "{name}: {differing} labels differ without probabilities"
+        );
     }
 }
 
@@ -156,6 +197,6 @@ fn golden_models_in_single_precision_give_nearly_the_same_labels() {
         let differing = found.iter().zip(&wanted).filter(|(a, b)| a != b).count();
         println!("{}: {differing} of {} labels differ", name(&golden.folder), wanted.len());
         // Near ties only: nnU-Net's float16 sums lose digits where the importance is small.
-        assert!(differing * 500 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
+        assert!(differing * 1000 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
     }
 }

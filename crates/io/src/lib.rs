@@ -10,6 +10,8 @@ mod gzip;
 mod metaimage;
 mod nifti;
 mod nrrd;
+pub mod pickle;
+mod pickle_machine;
 mod raster;
 mod runs;
 mod stored;
@@ -22,7 +24,7 @@ use galen_core::{Error, Geometry, LabelMap, Result, Scalar, Volume};
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a file says about itself, without its voxels.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,10 +45,14 @@ pub struct Format {
     pub name: &'static str,
     /// Endings of file names that are written in this format, lower case, with the dot.
     pub endings: &'static [&'static str],
+    /// Endings that such files also have, but that are not written; lower case, with the dot.
+    pub other_endings: &'static [&'static str],
     /// Does a file that begins so (up to 1024 bytes, gzip removed) have this format?
     pub sniff: fn(&[u8]) -> bool,
     /// Reads the header and nothing behind it.
     pub header: fn(&Path) -> Result<Header>,
+    /// All files of an image: the file itself, or a header and those that hold its voxels.
+    pub files: fn(&Path) -> Result<Vec<PathBuf>>,
     /// Reads the image.
     pub read: fn(&Path) -> Result<Volume>,
     /// Content of a file with this image, in pieces; the path decides about compression.
@@ -65,6 +71,50 @@ pub fn read(path: &Path) -> Result<Volume> {
 /// Reads what a file says about itself.
 pub fn read_header(path: &Path) -> Result<Header> {
     (recognise(path)?.header)(path)
+}
+
+/// All files that an image is in, this one first.
+pub fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    (recognise(path)?.files)(path)
+}
+
+/// For formats whose images are single files.
+fn alone(path: &Path) -> Result<Vec<PathBuf>> {
+    Ok(vec![path.to_owned()])
+}
+
+/// A header and the files that it names, which may be itself.
+fn with_parts(header: &Path, parts: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut files = vec![header.to_owned()];
+    files.extend(parts.into_iter().filter(|part| part != header));
+    files
+}
+
+/// Reads the channels of one scan, in this order. They must share a grid, up to the rounding of headers.
+pub fn read_channels(files: &[PathBuf]) -> Result<Volume> {
+    let images = files.iter().map(|file| read(file)).collect::<Result<Vec<_>>>()?;
+    for (file, image) in files.iter().zip(&images).skip(1) {
+        if let Some(mismatch) = images[0].geometry.conflicts(&image.geometry) {
+            let what = format!("its grid differs from {} in {mismatch}", files[0].display());
+            return Err(Error::input(file.display(), what, "resample the channels onto one grid"));
+        }
+    }
+    Volume::stack(images).ok_or_else(|| Error::input("scan", "no image file", "give at least one"))
+}
+
+/// Image ending of a file name, as it stands in the name, and the format it stands for.
+pub fn ending(file: &Path) -> Option<(&str, &'static Format)> {
+    let name = file.file_name()?.to_str()?;
+    let known = FORMATS.iter().flat_map(|f| f.endings.iter().chain(f.other_endings).map(move |e| (*e, f)));
+    let mut fitting: Vec<_> = known
+        .filter_map(|(ending, format)| {
+            let (stem, tail) = name.split_at_checked(name.len().checked_sub(ending.len())?)?;
+            (!stem.is_empty() && tail.eq_ignore_ascii_case(ending)).then_some((tail, format))
+        })
+        .collect();
+    // `.nii.gz` before `.gz`, were there one.
+    fitting.sort_by_key(|(tail, _)| std::cmp::Reverse(tail.len()));
+    fitting.into_iter().next()
 }
 
 /// Reads a label map: an image whose values are whole numbers from 0 to 65535.

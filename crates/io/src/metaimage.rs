@@ -4,7 +4,7 @@
 //! are LPS as in ITK; of images with more than three axes, the fourth and later are channels.
 
 use crate::bytes::{Type, count, interleaved, planar, raw};
-use crate::stored::{Packing, Skip, Stored, numbered};
+use crate::stored::{Packing, Skip, Stored, named_files};
 use crate::text::text_header;
 use crate::{Format, Header, gzip};
 use galen_core::{Error, Geometry, Result, Volume};
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: Format = Format {
     name: "MetaImage",
     endings: &[".mha"],
+    other_endings: &[".mhd"],
     sniff: |start| {
         let text = String::from_utf8_lossy(start);
         let key = |line: &str| line.split_once('=').map(|(key, _)| key.trim().to_owned());
@@ -31,6 +32,7 @@ pub const FORMAT: Format = Format {
             geometry: parsed.geometry,
         })
     },
+    files: |path| Ok(crate::with_parts(path, open(path)?.stored.parts)),
     read,
     write: Some(write),
 };
@@ -152,28 +154,17 @@ fn type_name(kind: Type) -> &'static str {
 fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
     let place =
         fields.get(&["ElementDataFile"]).ok_or_else(|| fields.bad("the header has no `ElementDataFile`"))?;
-    let folder = fields.path.parent().unwrap_or(Path::new(""));
-    let words: Vec<&str> = place.split_whitespace().collect();
-    let whole = |word: Option<&&str>| word.map_or(Some(1), |word| word.parse::<i64>().ok());
-    let names = match words.as_slice() {
-        ["LOCAL"] | ["Local"] | ["local"] => return Ok((vec![fields.path.to_owned()], fields.end)),
-        ["LIST", ..] => {
-            let file = std::fs::read(fields.path).map_err(|e| Error::system(fields.path.display(), &e))?;
-            let list =
-                String::from_utf8_lossy(file.get(fields.end as usize..).unwrap_or_default()).into_owned();
-            list.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
-        }
-        [pattern, numbers @ ..] if pattern.contains('%') && numbers.len() >= 2 => whole(numbers.first())
-            .zip(whole(numbers.get(1)))
-            .zip(whole(numbers.get(2)))
-            .and_then(|((first, last), step)| numbered(pattern, first, last, step))
-            .ok_or_else(|| fields.bad(format!("`ElementDataFile = {place}` names no files")))?,
-        _ => vec![place.to_owned()],
-    };
-    if names.is_empty() || names.iter().any(String::is_empty) {
-        return Err(fields.bad("`ElementDataFile` names no file"));
+    if matches!(place, "LOCAL" | "Local" | "local") {
+        return Ok((vec![fields.path.to_owned()], fields.end));
     }
-    Ok((names.iter().map(|name| folder.join(name)).collect(), 0))
+    let list = || {
+        let file = std::fs::read(fields.path).map_err(|e| Error::system(fields.path.display(), &e))?;
+        let behind =
+            String::from_utf8_lossy(file.get(fields.end as usize..).unwrap_or_default()).into_owned();
+        Ok(behind.lines().map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect())
+    };
+    let files = named_files(fields.path, place, list)?;
+    Ok((files.ok_or_else(|| fields.bad(format!("`ElementDataFile = {place}` names no files")))?, 0))
 }
 
 fn geometry(fields: &Fields, sizes: &[usize]) -> Result<Geometry> {

@@ -4,7 +4,7 @@
 //! channels. Spaces RAS and LAS turn to LPS; spaces without anatomy are taken as they are. bzip2 is refused.
 
 use crate::bytes::{Type, count, layout, planar, raw};
-use crate::stored::{Packing, Skip, Stored, numbered};
+use crate::stored::{Packing, Skip, Stored, named_files};
 use crate::text::text_header;
 use crate::{Format, Header, gzip};
 use galen_core::{Error, Geometry, Result, Volume};
@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: Format = Format {
     name: "NRRD",
     endings: &[".nrrd"],
+    other_endings: &[".nhdr"],
     sniff: |start| start.starts_with(b"NRRD000"),
     header: |path| {
         let parsed = open(path)?;
@@ -25,6 +26,7 @@ pub const FORMAT: Format = Format {
             geometry: parsed.axes.geometry,
         })
     },
+    files: |path| Ok(crate::with_parts(path, open(path)?.stored.parts)),
     read,
     write: Some(write),
 };
@@ -116,7 +118,6 @@ fn open(path: &Path) -> Result<Parsed> {
         _ => return Err(fields.bad("the header has no `endian: little` or `endian: big`")),
     };
     let skip = match fields.number(&["byte skip"])? {
-        -1 if packing == Packing::Text => return Err(fields.bad("`byte skip: -1` with text")),
         -1 => Skip::ToTail,
         bytes => Skip::Bytes(bytes.try_into().map_err(|_| fields.bad(format!("`byte skip: {bytes}`")))?),
     };
@@ -154,29 +155,18 @@ fn parts(fields: &Fields) -> Result<(Vec<PathBuf>, u64)> {
     let Some(place) = fields.get(&["data file", "datafile"]) else {
         return Ok((vec![fields.path.to_owned()], fields.end));
     };
-    let folder = fields.path.parent().unwrap_or(Path::new(""));
-    let words: Vec<&str> = place.split_whitespace().collect();
-    let whole = |word: &str| word.parse::<i64>().ok();
-    let names = match words.as_slice() {
-        ["LIST", ..] => {
-            let after = fields.lines.iter().position(|line| line.contains("LIST")).unwrap_or(0) + 1;
-            fields.lines[after..]
-                .iter()
-                .map(|line| line.trim().to_owned())
-                .filter(|l| !l.is_empty())
-                .collect()
-        }
-        [pattern, first, last, step, ..] if pattern.contains('%') => whole(first)
-            .zip(whole(last))
-            .zip(whole(step))
-            .and_then(|((first, last), step)| numbered(pattern, first, last, step))
-            .ok_or_else(|| fields.bad(format!("`data file: {place}` names no files")))?,
-        _ => vec![place.to_owned()],
+    let list = || {
+        let named = |line: &String| {
+            let (key, value) = line.split_once(':')?;
+            let key = key.to_lowercase().replace(' ', "");
+            (key == "datafile" && value.trim().starts_with("LIST")).then_some(())
+        };
+        let after = fields.lines.iter().position(|line| named(line).is_some()).map_or(0, |at| at + 1);
+        let names = fields.lines[after..].iter().map(|line| line.trim().to_owned());
+        Ok(names.filter(|line| !line.is_empty()).collect())
     };
-    if names.is_empty() || names.iter().any(String::is_empty) {
-        return Err(fields.bad("`data file` names no file"));
-    }
-    Ok((names.iter().map(|name| folder.join(name)).collect(), 0))
+    let files = named_files(fields.path, place, list)?;
+    Ok((files.ok_or_else(|| fields.bad(format!("`data file: {place}` names no files")))?, 0))
 }
 
 fn axes(fields: &Fields, sizes: &[usize]) -> Result<Axes> {

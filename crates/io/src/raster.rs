@@ -14,12 +14,15 @@ use std::path::Path;
 pub const FORMAT: Format = Format {
     name: "PNG, JPEG, BMP",
     endings: &[".png"],
+    // Lossy, or never used for label maps.
+    other_endings: &[".jpg", ".jpeg", ".bmp"],
     sniff: |start| {
         // A bitmap's reserved bytes are zero, so that text which begins with BM is none.
         let bitmap = start.starts_with(b"BM") && start.get(6..10) == Some(&[0; 4]);
         start.starts_with(b"\x89PNG\r\n\x1a\n") || start.starts_with(&[0xff, 0xd8, 0xff]) || bitmap
     },
     header,
+    files: crate::alone,
     read,
     write: Some(write),
 };

@@ -14,6 +14,10 @@ pub fn text_header(path: &Path, last: impl Fn(&str) -> bool) -> Result<(Vec<Stri
     let mut file = BufReader::new(File::open(path).map_err(failed)?).take(MOST);
     let (mut lines, mut end) = (Vec::new(), 0);
     loop {
+        if end == MOST {
+            let what = "its text header is longer than 1 MiB";
+            return Err(Error::input(path.display(), what, "write the file again, for example as .nii.gz"));
+        }
         let mut line = Vec::new();
         let n = file.read_until(b'\n', &mut line).map_err(failed)?;
         end += n as u64;

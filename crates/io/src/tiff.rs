@@ -18,6 +18,7 @@ use tiff::tags::{SampleFormat, Tag};
 pub const FORMAT: Format = Format {
     name: "TIFF",
     endings: &[".tif", ".tiff"],
+    other_endings: &[],
     sniff: |start| {
         let magics: [&[u8]; 4] = [b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"];
         magics.iter().any(|magic| start.starts_with(magic))
@@ -31,6 +32,7 @@ pub const FORMAT: Format = Format {
             voxel_type: stack.kind.name(),
         })
     },
+    files: crate::alone,
     read,
     write: Some(write),
 };
@@ -121,11 +123,17 @@ fn join(pages: Vec<DecodingResult>) -> Option<Voxels> {
         ($($variant:ident)*) => {
             match pages.first()? {
                 $(DecodingResult::$variant(_) => {
+                    let count = pages.len();
                     let mut all = Vec::new();
                     for page in pages {
-                        let DecodingResult::$variant(page) = page else { return None };
-                        // The only page is taken as it is.
-                        if all.is_empty() { all = page } else { all.extend(page) }
+                        let DecodingResult::$variant(mut page) = page else { return None };
+                        // Pages have one size, so the first, which is taken as it is, tells how much is to come.
+                        if all.is_empty() {
+                            page.reserve_exact(page.len() * (count - 1));
+                            all = page
+                        } else {
+                            all.extend(page)
+                        }
                     }
                     Some(Scalar::wrap(all))
                 })*

@@ -13,6 +13,9 @@ fn samples(folder: &Path) -> Vec<PathBuf> {
         all.push(folder.join(format!("image{ending}")));
         write(all.last().unwrap(), &image).unwrap();
     }
+    let little = std::fs::read(folder.join("image.nii")).unwrap();
+    all.push(folder.join("turned.nii"));
+    std::fs::write(all.last().unwrap(), turned(little)).unwrap();
     for ending in ["jpg", "bmp"] {
         all.push(folder.join(format!("image.{ending}")));
         image::RgbImage::from_fn(9, 8, |x, y| image::Rgb([x as u8 * 20, y as u8 * 20, 7]))
@@ -20,6 +23,67 @@ fn samples(folder: &Path) -> Vec<PathBuf> {
             .unwrap();
     }
     all
+}
+
+/// A NIfTI-1 file of 16-bit voxels in the other byte order.
+fn turned(mut bytes: Vec<u8>) -> Vec<u8> {
+    let fields =
+        [(0, 1, 4), (32, 1, 4), (40, 8, 2), (56, 3, 4), (68, 4, 2), (76, 11, 4), (120, 1, 2), (124, 6, 4)];
+    for (at, count, size) in fields.into_iter().chain([(252, 2, 2), (256, 18, 4)]) {
+        bytes[at..at + count * size].chunks_exact_mut(size).for_each(<[u8]>::reverse);
+    }
+    bytes[352..].chunks_exact_mut(2).for_each(<[u8]>::reverse);
+    bytes
+}
+
+#[test]
+fn the_other_byte_order_and_the_second_version_are_the_same_image() {
+    let folder = tempfile::tempdir().unwrap();
+    let geometry =
+        Geometry { origin: [3.0, -4.0, 5.5], ..Geometry::axis_aligned([3, 4, 5], [2.0, 1.5, 1.25]) };
+    let image = Volume::new(geometry, (0..60).map(|i| i * 999).collect::<Vec<u16>>());
+    let first = folder.path().join("first.nii");
+    write(&first, &image).unwrap();
+    let bytes = std::fs::read(&first).unwrap();
+    let other = folder.path().join("turned.nii");
+    std::fs::write(&other, turned(bytes.clone())).unwrap();
+    assert_eq!(read(&other).unwrap(), image);
+
+    let second = folder.path().join("second.nii");
+    let mut header = vec![0u8; 544];
+    let float = |at: usize| f64::from(f32::from_ne_bytes(bytes[at..at + 4].try_into().unwrap()));
+    header[..4].copy_from_slice(&540i32.to_ne_bytes());
+    header[4..12].copy_from_slice(b"n+2\0\r\n\x1a\n");
+    header[12..14].copy_from_slice(&512i16.to_ne_bytes());
+    header[14..16].copy_from_slice(&16i16.to_ne_bytes());
+    for (i, size) in [3i64, 5, 4, 3, 1, 1, 1, 1].into_iter().enumerate() {
+        header[16 + 8 * i..24 + 8 * i].copy_from_slice(&size.to_ne_bytes());
+        header[104 + 8 * i..112 + 8 * i].copy_from_slice(&float(76 + 4 * i).to_ne_bytes());
+    }
+    header[168..176].copy_from_slice(&544i64.to_ne_bytes());
+    header[176..184].copy_from_slice(&1f64.to_ne_bytes());
+    header[344..348].copy_from_slice(&1i32.to_ne_bytes());
+    header[348..352].copy_from_slice(&1i32.to_ne_bytes());
+    for i in 0..18 {
+        header[352 + 8 * i..360 + 8 * i].copy_from_slice(&float(256 + 4 * i).to_ne_bytes());
+    }
+    header[500..504].copy_from_slice(&2i32.to_ne_bytes());
+    header.extend(&bytes[352..]);
+    std::fs::write(&second, header).unwrap();
+    assert_eq!(read(&second).unwrap(), image);
+}
+
+#[test]
+fn headers_that_run_on_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("long.nrrd");
+    let head = "NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n";
+    std::fs::write(&file, [head.as_bytes(), &b"key:=value\n".repeat(120_000), b"\n", &[0; 64]].concat())
+        .unwrap();
+    assert!(read(&file).unwrap_err().to_string().contains("longer than 1 MiB"));
+    let skipping = format!("{head}line skip: 9223372036854775807\n\n");
+    std::fs::write(&file, [skipping.as_bytes(), &[0; 64]].concat()).unwrap();
+    assert!(read(&file).is_err());
 }
 
 #[test]

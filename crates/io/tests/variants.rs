@@ -40,6 +40,7 @@ fn nrrd_encodings_and_skips() {
         ("endian: little\nencoding: raw", little()),
         ("endian: big\nencoding: raw", big()),
         ("encoding: text", b"1 -2 3\n256, 5 6\n".to_vec()),
+        ("encoding: text\nbyte skip: 7", b"rubbish1 -2 3\n256, 5 6\n".to_vec()),
         ("endian: big\nencoding: hex", b"0001FFfe 0003\n0100 0005 0006".to_vec()),
         ("endian: little\nencoding: raw\nbyte skip: 7", tail.clone()),
         ("endian: little\nencoding: raw\nbyteskip: -1", tail.clone()),
@@ -68,6 +69,9 @@ fn nrrd_in_several_files() {
         ];
         assert_eq!(read_of(&files).unwrap().voxels, six(), "{place}");
     }
+    // A comment that only mentions a list.
+    let commented = nrrd("# LISTED by the scanner\nendian: little\nencoding: raw\ndata file: x.raw", b"");
+    assert_eq!(read_of(&[("a.nhdr", &commented), ("x.raw", &little())]).unwrap().voxels, six());
     let missing = read_of(&[("a.nhdr", &nrrd("endian: little\nencoding: raw\ndata file: no.raw", b""))]);
     assert!(missing.unwrap_err().to_string().contains("no.raw"));
 }

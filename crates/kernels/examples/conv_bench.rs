@@ -12,9 +12,24 @@ fn wanted(name: &str) -> bool {
     std::env::args().nth(4).is_none_or(|part| name.contains(&part))
 }
 
-/// Best time of a few runs, milliseconds.
+/// Nanoseconds that this thread has computed, where the system tells: other people's load does not count.
+fn computed() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    text.split_whitespace().next()?.parse().ok()
+}
+
+/// Time of a run, milliseconds: with one thread the processor time (mean of many runs), else the best of five.
 fn best_ms(mut f: impl FnMut()) -> f64 {
     f();
+    if let (1, Some(start)) = (rayon::current_num_threads(), computed()) {
+        for run in 1.. {
+            f();
+            let spent = computed().map_or(0, |now| now - start) as f64 * 1e-6;
+            if run >= 3 && spent > 80.0 || run == 200 {
+                return spent / f64::from(run);
+            }
+        }
+    }
     let time = |_| {
         let start = Instant::now();
         f();

@@ -40,9 +40,10 @@ impl Buffer {
     }
 
     fn layout(len: usize) -> Layout {
-        let bytes = (len * size_of::<f32>()).max(LINE);
-        let align = if bytes >= 2 * HUGE_PAGE { HUGE_PAGE } else { LINE };
-        Layout::from_size_align(bytes, align).expect("a buffer is smaller than the address space")
+        let bytes = len.checked_mul(size_of::<f32>()).map(|bytes| bytes.max(LINE));
+        let align = if bytes >= Some(2 * HUGE_PAGE) { HUGE_PAGE } else { LINE };
+        let layout = bytes.and_then(|bytes| Layout::from_size_align(bytes, align).ok());
+        layout.expect("a buffer is smaller than the address space")
     }
 
     /// Values that it can hold.
@@ -104,9 +105,10 @@ impl BufferPool {
             buffer.len = len;
             return buffer;
         }
+        let buffer = Buffer::zeroed(len);
         self.allocations += 1;
         self.bytes += len * size_of::<f32>();
-        Buffer::zeroed(len)
+        buffer
     }
 
     /// Takes a buffer back.

@@ -1,7 +1,7 @@
 //! Which algorithm a convolution of a given size uses.
 
 use crate::weight_view::WeightView;
-use crate::winograd::{Tile, Tiling};
+use crate::winograd::{Axis, Tile, Tiling};
 use crate::{Grid, LANES};
 
 /// Multiply-adds that take as long as moving one transformed weight (computing, writing and reading it).
@@ -22,24 +22,40 @@ pub(crate) enum Algorithm {
     Winograd(Tile),
 }
 
-/// The cheapest algorithm by count of operations. Fewer channels than lanes are not worth the transforms, nor the
-/// larger rounding error.
-pub(crate) fn choose(kernel: [usize; 3], stride: [usize; 3], grid: Grid, view: &WeightView) -> Algorithm {
-    let (grid, rows, columns) = (Grid { n: BATCH, ..grid }, view.rows.len(), view.columns.len());
-    let three = kernel[2] == 3 && kernel.iter().all(|&k| k == 1 || k == 3) && kernel[1] == 3;
+impl Algorithm {
+    /// The same for the gradient with respect to the input.
+    pub(crate) fn transposed(self) -> Self {
+        match self {
+            Self::Direct => Self::Direct,
+            Self::Winograd(tile) => Self::Winograd(tile.transposed()),
+        }
+    }
+}
+
+/// The cheapest algorithm by count of operations, in terms of the forward pass from grid `read` to grid `written`.
+/// Fewer channels than lanes are not worth the transforms, nor the larger rounding error.
+pub(crate) fn choose(
+    kernel: [usize; 3],
+    stride: [usize; 3],
+    read: Grid,
+    written: Grid,
+    view: &WeightView,
+) -> Algorithm {
+    let (rows, columns) = (view.rows.len(), view.columns.len());
+    let axes = [0, 1, 2].map(|a| options(kernel[a], stride[a]));
     let channels = view.rows.iter().flatten().count();
-    if !three || stride != [1; 3] || channels < LANES {
+    if axes.iter().any(|axis| axis.is_empty()) || kernel[1..] != [3, 3] || channels < LANES {
         return Algorithm::Direct;
     }
     let taps: usize = kernel.iter().product();
-    let direct = (taps * rows * columns) as f64 * ((grid.n * grid.voxels()) as f64 + WEIGHT_COST);
-    let options = |k: usize| if k == 1 { &[1][..] } else { &[2, 4][..] };
-    let mut best = (direct, Algorithm::Direct);
-    for &z in options(kernel[0]) {
-        for &y in options(kernel[1]) {
-            for &x in options(kernel[2]) {
+    let voxels = (BATCH * written.voxels()) as f64;
+    let mut best = ((taps * rows * columns) as f64 * (voxels + WEIGHT_COST), Algorithm::Direct);
+    for &z in axes[0] {
+        for &y in axes[1] {
+            for &x in axes[2] {
                 let tile = Tile([z, y, x]);
-                let cost = winograd_cost(tile, grid, rows, columns);
+                let tiling = Tiling::new(tile, Grid { n: BATCH, ..read }, Grid { n: BATCH, ..written });
+                let cost = winograd_cost(&tiling, rows, columns);
                 if cost < best.0 {
                     best = (cost, Algorithm::Winograd(tile));
                 }
@@ -49,29 +65,46 @@ pub(crate) fn choose(kernel: [usize; 3], stride: [usize; 3], grid: Grid, view: &
     best.1
 }
 
-fn winograd_cost(tile: Tile, grid: Grid, rows: usize, columns: usize) -> f64 {
-    let frequencies = tile.volume() as f64;
-    let tiles = Tiling::new(tile, grid).count() as f64;
+/// Ways to filter an axis; none where only the direct algorithm can.
+fn options(kernel: usize, stride: usize) -> &'static [Axis] {
+    match (kernel, stride) {
+        (1, 1) => &[Axis::Single],
+        (3, 1) => &[Axis::Dense(2), Axis::Dense(4)],
+        (3, 2) => &[Axis::Halving(2), Axis::Halving(4)],
+        _ => &[],
+    }
+}
+
+fn winograd_cost(tiling: &Tiling, rows: usize, columns: usize) -> f64 {
+    let (tile, tiles) = (tiling.tile, tiling.count() as f64);
     let product = tiles * (rows * columns) as f64;
     let transform = tiles * (rows + columns) as f64 * TRANSFORM_COST;
-    frequencies * (product + transform + (rows * columns) as f64 * WEIGHT_COST)
+    let weights = (tile.weight_volume() * rows * columns) as f64 * WEIGHT_COST;
+    tile.volume() as f64 * (product + transform) + weights
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Conv;
 
-    fn chosen(kernel: [usize; 3], size: [usize; 3], channels: usize) -> Algorithm {
-        let taps = kernel.iter().product();
-        choose(kernel, [1; 3], Grid { n: 1, size }, &WeightView::forward(&[channels], channels, taps))
+    fn chosen(kernel: [usize; 3], stride: usize, size: [usize; 3], channels: usize) -> Algorithm {
+        let conv = Conv { kernel, stride: [stride; 3], inputs: vec![channels], outputs: channels };
+        let read = Grid { n: 1, size };
+        let view = WeightView::forward(&[channels], channels, kernel.iter().product());
+        choose(kernel, conv.stride, read, conv.output(read), &view)
     }
 
     #[test]
     fn large_volumes_take_large_tiles_and_tiny_or_thin_ones_none() {
-        assert_eq!(chosen([3; 3], [40, 56, 40], 32), Algorithm::Winograd(Tile([4; 3])));
-        assert_eq!(chosen([1, 3, 3], [1, 64, 64], 64), Algorithm::Winograd(Tile([1, 4, 4])));
-        assert_eq!(chosen([3; 3], [2, 2, 2], 320), Algorithm::Direct);
-        assert_eq!(chosen([3; 3], [64, 64, 64], 4), Algorithm::Direct);
-        assert_eq!(chosen([1; 3], [64, 64, 64], 64), Algorithm::Direct);
+        let four = Axis::Dense(4);
+        assert_eq!(chosen([3; 3], 1, [40, 56, 40], 32), Algorithm::Winograd(Tile([four; 3])));
+        let plane = Tile([Axis::Single, four, four]);
+        assert_eq!(chosen([1, 3, 3], 1, [1, 64, 64], 64), Algorithm::Winograd(plane));
+        assert!(matches!(chosen([3; 3], 2, [64; 3], 32), Algorithm::Winograd(_)));
+        assert_eq!(chosen([3; 3], 1, [2, 2, 2], 320), Algorithm::Direct);
+        assert_eq!(chosen([3; 3], 1, [64, 64, 64], 4), Algorithm::Direct);
+        assert_eq!(chosen([1; 3], 1, [64, 64, 64], 64), Algorithm::Direct);
+        assert_eq!(chosen([1, 3, 3], 2, [64, 64, 64], 64), Algorithm::Direct);
     }
 }

@@ -88,9 +88,37 @@ pub struct Packed {
 }
 
 impl Packed {
-    /// Memory of the packed weights, bytes.
-    pub fn bytes(&self) -> usize {
-        self.values.len() * size_of::<f32>()
+    /// Applies the weights: reads the first grid, writes the second. `view` and `pattern` are those that the
+    /// weights were packed with, which their number tells.
+    pub(crate) fn run(
+        &self,
+        pattern: Pattern,
+        view: &WeightView,
+        [read, written]: [Grid; 2],
+        reader: Reader,
+        writer: Writer,
+        bias: Option<Vec<f32>>,
+        moments: Option<&mut [f64]>,
+    ) {
+        let (cpu, weights) = (self.cpu, &self.values);
+        check("packed weights", weights.len(), packed_len(self.algorithm, &pattern, view));
+        match self.algorithm {
+            Algorithm::Direct => {
+                Direct::new(cpu, pattern, view, [read, written], reader, writer, weights, bias).run(moments);
+            }
+            Algorithm::Winograd(tile) => {
+                let tiling = Tiling::new(tile, read, written);
+                Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
+            }
+        }
+    }
+}
+
+/// Values of packed weights.
+pub(crate) fn packed_len(algorithm: Algorithm, pattern: &Pattern, view: &WeightView) -> usize {
+    match algorithm {
+        Algorithm::Direct => direct::packed_len(pattern, view),
+        Algorithm::Winograd(tile) => winograd::packed_len(tile, view),
     }
 }
 
@@ -126,7 +154,13 @@ impl Conv {
     }
 
     fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
-        choose(self.kernel, self.stride, grid, view)
+        choose(self.kernel, self.stride, grid, self.output(grid), view)
+    }
+
+    /// Values of the weights that [`Conv::pack`] makes.
+    pub fn packed_len(&self, input: Grid) -> usize {
+        let view = self.forward_view();
+        packed_len(self.algorithm(input, &view), &self.forward_pattern(), &view)
     }
 
     /// Weights `[co, ci, kz, ky, kx]` for [`Conv::forward`] on an input of this grid.
@@ -163,33 +197,14 @@ impl Conv {
         moments: Option<&mut [f64]>,
     ) {
         self.check_sources(sources);
-        let (cpu, output) = (packed.cpu, self.output(input));
+        let output = self.output(input);
         if let Some(moments) = &moments {
             check("moments", moments.len(), output.n * padded(self.outputs) * 2);
         }
         let (reader, writer) = (Reader::new(input, sources), Writer::whole(output, out, self.outputs));
         let bias = bias.map(|bias| padded_bias(bias, self.outputs));
-        let weights = &packed.values;
-        match packed.algorithm {
-            Algorithm::Direct => {
-                let view = self.forward_view();
-                let direct = Direct::new(
-                    cpu,
-                    self.forward_pattern(),
-                    &view,
-                    [input, output],
-                    reader,
-                    writer,
-                    weights,
-                    bias,
-                );
-                direct.run(moments);
-            }
-            Algorithm::Winograd(tile) => {
-                let tiling = Tiling::new(tile, input);
-                Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
-            }
-        }
+        let (pattern, view) = (self.forward_pattern(), self.forward_view());
+        packed.run(pattern, &view, [input, output], reader, writer, bias, moments);
     }
 
     fn check_sources(&self, sources: &[Source]) {
@@ -205,6 +220,7 @@ impl Conv {
     pub(crate) fn pack_gradient_with(&self, cpu: Cpu, algorithm: Algorithm, weights: &[f32]) -> Packed {
         let view = self.backward_view();
         view.check(weights.len(), self.taps());
+        let algorithm = algorithm.transposed();
         let values = match algorithm {
             Algorithm::Direct => direct::pack(&self.backward_pattern(), &view, cpu.columns(), weights),
             Algorithm::Winograd(tile) => winograd::pack(cpu, tile, &view, true, weights),
@@ -214,30 +230,11 @@ impl Conv {
 
     /// Gradient with respect to the activated sources, one sink per source; `None` is not computed.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sinks: &mut [Option<Sink>]) {
-        let (cpu, output) = (packed.cpu, self.output(input));
+        let output = self.output(input);
         let source = Source { values: grad_out, channels: self.outputs, pending: None };
         let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, sinks, &self.inputs));
-        let weights = &packed.values;
-        match packed.algorithm {
-            Algorithm::Direct => {
-                let view = self.backward_view();
-                Direct::new(
-                    cpu,
-                    self.backward_pattern(),
-                    &view,
-                    [output, input],
-                    reader,
-                    writer,
-                    weights,
-                    None,
-                )
-                .run(None);
-            }
-            Algorithm::Winograd(tile) => {
-                let tiling = Tiling::new(tile, input);
-                Winograd { cpu, tiling, reader, writer, weights, bias: None }.run(None);
-            }
-        }
+        let (pattern, view) = (self.backward_pattern(), self.backward_view());
+        packed.run(pattern, &view, [output, input], reader, writer, None, None);
     }
 
     /// Gradients with respect to weights `[co, ci, kz, ky, kx]` and bias; both are overwritten.
@@ -276,7 +273,8 @@ impl Conv {
                 DirectWeightGradient { cpu, pattern, view, read: input, output, reader, grad }.run(dw);
             }
             Algorithm::Winograd(tile) => {
-                WinogradWeightGradient { cpu, tiling: Tiling::new(tile, input), view, reader, grad }.run(dw);
+                let tiling = Tiling::new(tile, input, output);
+                WinogradWeightGradient { cpu, tiling, view, reader, grad }.run(dw);
             }
         }
     }

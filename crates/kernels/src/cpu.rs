@@ -40,7 +40,8 @@ impl Cpu {
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 found.push(Self::Avx2);
             }
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("fma") {
+            // The wide kernels are compiled with the narrow ones' instructions too.
+            if found.contains(&Self::Avx2) && is_x86_feature_detected!("avx512f") {
                 found.push(Self::Avx512);
             }
         }

@@ -12,4 +12,4 @@ mod weights;
 pub(crate) use forward::{Direct, Moments};
 pub(crate) use pattern::Pattern;
 pub(crate) use weight_gradient::DirectWeightGradient;
-pub(crate) use weights::pack;
+pub(crate) use weights::{pack, packed_len};

@@ -50,6 +50,8 @@ pub(crate) trait Lanes: Copy {
     fn fma(self, by: Self, plus: Self) -> Self;
     /// The larger one; `other` where either is not a number.
     fn max(self, other: Self) -> Self;
+    /// `self` where `sign` is above zero, elsewhere `other`.
+    fn where_positive(self, sign: Self, other: Self) -> Self;
 
     #[inline(always)]
     fn zero() -> Self {
@@ -122,5 +124,16 @@ impl Lanes for Portable {
     #[inline(always)]
     fn max(self, other: Self) -> Self {
         self.zip(other, |a, b| if a > b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn where_positive(self, sign: Self, other: Self) -> Self {
+        let mut out = other.0;
+        for i in 0..16 {
+            if sign.0[i] > 0.0 {
+                out[i] = self.0[i];
+            }
+        }
+        Self(out)
     }
 }

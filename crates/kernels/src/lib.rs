@@ -1,7 +1,8 @@
-//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms.
+//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components.
 
 pub mod buffer;
 mod choice;
+pub mod components;
 pub mod conv;
 #[cfg(test)]
 mod conv_tests;

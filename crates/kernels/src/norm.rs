@@ -3,8 +3,15 @@
 //! Source: Ulyanov 2016. Nothing here stores the normalised tensor: the forward pass turns the moments that
 //! a convolution returns into `scale` and `shift` for its readers, the backward pass starts from the raw output.
 
+#![allow(unsafe_code, reason = "the gradient passes run register by register")]
+
+use crate::cpu::{Cpu, Kernel, Task};
+use crate::lanes::Lanes;
+use crate::scratch::Shared;
+use crate::tensor_blocks::check;
 use crate::{LANES, padded};
 use rayon::prelude::*;
+use std::cell::Cell;
 
 /// Voxels per task of a reduction; fixed, so that sums do not depend on the number of threads.
 const CHUNK: usize = 2048;
@@ -67,96 +74,71 @@ impl InstanceNorm {
         grad: &mut [f32],
         parameters: Option<(&mut [f32], &mut [f32])>,
     ) {
+        self.backward_with(Cpu::detected(), [channels, voxels], slope, raw, grad, parameters);
+    }
+
+    pub(crate) fn backward_with(
+        &self,
+        cpu: Cpu,
+        [channels, voxels]: [usize; 2],
+        slope: f32,
+        raw: &[f32],
+        grad: &mut [f32],
+        parameters: Option<(&mut [f32], &mut [f32])>,
+    ) {
         let width = padded(channels);
-        let samples = self.scale.len() / width;
-        let sums: Vec<Vec<f64>> =
-            (0..samples).map(|sample| self.gradient_sums(sample, width, voxels, slope, raw, grad)).collect();
+        let sample = voxels * width;
+        check("raw tensor", raw.len(), self.scale.len() * voxels);
+        check("gradient behind a norm", grad.len(), raw.len());
+        let sums: Vec<Vec<f64>> = (0..self.scale.len() / width)
+            .map(|n| {
+                let own = n * sample..(n + 1) * sample;
+                self.gradient_sums(cpu, n, width, slope, &raw[own.clone()], &grad[own])
+            })
+            .collect();
         if let Some((dgamma, dbeta)) = parameters {
             for c in 0..channels {
                 dbeta[c] = sums.iter().map(|sums| sums[c]).sum::<f64>() as f32;
                 dgamma[c] = sums.iter().map(|sums| sums[width + c]).sum::<f64>() as f32;
             }
         }
-        for (sample, sums) in sums.iter().enumerate() {
-            let block = sample * voxels * width..(sample + 1) * voxels * width;
-            self.gradient_of_raw(sample, width, slope, &raw[block.clone()], &mut grad[block], sums);
+        for (n, sums) in sums.iter().enumerate() {
+            let own = n * sample..(n + 1) * sample;
+            self.gradient_of_raw(cpu, n, width, slope, &raw[own.clone()], &mut grad[own], sums);
         }
     }
 
-    /// Sum over voxels of the gradient after the norm, and of that gradient times the normalised value:
-    /// `[2, width]`.
+    /// Sum over the voxels of one sample of the gradient after the norm, and of that gradient times the normalised
+    /// value: `[2, width]`.
     fn gradient_sums(
         &self,
+        cpu: Cpu,
         sample: usize,
         width: usize,
-        voxels: usize,
         slope: f32,
         raw: &[f32],
         grad: &[f32],
     ) -> Vec<f64> {
-        let part = |from: usize, to: usize| (sample * voxels + from) * width..(sample * voxels + to) * width;
-        let chunks: Vec<Vec<f64>> = (0..voxels.div_ceil(CHUNK))
-            .into_par_iter()
-            .map(|chunk| {
-                let range = part(chunk * CHUNK, ((chunk + 1) * CHUNK).min(voxels));
-                let mut sums = vec![0.0; 2 * width];
-                for c in (0..width).step_by(LANES) {
-                    self.lane_sums(
-                        sample * width + c,
-                        width,
-                        slope,
-                        &raw[range.clone()],
-                        &grad[range.clone()],
-                        c,
-                        &mut sums,
-                    );
-                }
-                sums
-            })
-            .collect();
+        let part = |(raw, grad): (&[f32], &[f32])| {
+            let mut sums = vec![[0.0; LANES]; 2 * width / LANES];
+            cpu.run(&Sums { norm: self, sample, width, slope, raw, grad, out: Cell::new(&mut sums) });
+            sums
+        };
+        let size = CHUNK * width;
+        let parts: Vec<_> = raw.par_chunks(size).zip(grad.par_chunks(size)).map(part).collect();
         let mut total = vec![0.0; 2 * width];
-        for chunk in chunks {
-            total.iter_mut().zip(chunk).for_each(|(t, c)| *t += c);
+        for part in parts {
+            total.iter_mut().zip(part.as_flattened()).for_each(|(t, c)| *t += c);
         }
+        let rstd = &self.rstd[sample * width..(sample + 1) * width];
+        total[width..].iter_mut().zip(rstd).for_each(|(sum, &rstd)| *sum *= f64::from(rstd));
         total
-    }
-
-    /// One block of lanes of [`Self::gradient_sums`].
-    fn lane_sums(
-        &self,
-        first: usize,
-        width: usize,
-        slope: f32,
-        raw: &[f32],
-        grad: &[f32],
-        c: usize,
-        sums: &mut [f64],
-    ) {
-        let lanes =
-            |values: &[f32]| -> [f32; LANES] { values[first..first + LANES].try_into().expect("a block") };
-        let (scale, shift) = (lanes(&self.scale), lanes(&self.shift));
-        let (mean, rstd) = (lanes(&self.mean), lanes(&self.rstd));
-        for (raw, grad) in raw.chunks(RUN * width).zip(grad.chunks(RUN * width)) {
-            let (mut plain, mut times) = ([0f32; LANES], [0f32; LANES]);
-            for (raw, grad) in raw.chunks_exact(width).zip(grad.chunks_exact(width)) {
-                let (raw, grad) = (&raw[c..c + LANES], &grad[c..c + LANES]);
-                for l in 0..LANES {
-                    let t = raw[l] * scale[l] + shift[l];
-                    let g = if t > 0.0 { grad[l] } else { slope * grad[l] };
-                    plain[l] += g;
-                    times[l] += g * ((raw[l] - mean[l]) * rstd[l]);
-                }
-            }
-            for l in 0..LANES {
-                sums[c + l] += f64::from(plain[l]);
-                sums[width + c + l] += f64::from(times[l]);
-            }
-        }
     }
 
     /// Second pass: `dx = scale * (g - mean(g) - normalised * mean(g * normalised))`, one sample.
     fn gradient_of_raw(
         &self,
+        cpu: Cpu,
         sample: usize,
         width: usize,
         slope: f32,
@@ -166,22 +148,123 @@ impl InstanceNorm {
     ) {
         let voxels = (raw.len() / width) as f64;
         let own = sample * width..(sample + 1) * width;
-        let (scale, shift) = (&self.scale[own.clone()], &self.shift[own.clone()]);
-        let (mean, rstd) = (&self.mean[own.clone()], &self.rstd[own]);
+        let (scale, rstd) = (&self.scale[own.clone()], &self.rstd[own]);
         let of_raw: Vec<f32> = (0..width)
             .map(|c| (-f64::from(scale[c]) * f64::from(rstd[c]) * sums[width + c] / voxels) as f32)
             .collect();
         let constant: Vec<f32> =
             (0..width).map(|c| (-f64::from(scale[c]) * sums[c] / voxels) as f32).collect();
-        grad.par_chunks_mut(CHUNK * width).zip(raw.par_chunks(CHUNK * width)).for_each(|(grad, raw)| {
-            for (grad, raw) in grad.chunks_exact_mut(width).zip(raw.chunks_exact(width)) {
-                for c in 0..width {
-                    let t = raw[c] * scale[c] + shift[c];
-                    let g = if t > 0.0 { grad[c] } else { slope * grad[c] };
-                    grad[c] = scale[c] * g + (of_raw[c] * (raw[c] - mean[c]) + constant[c]);
+        let size = CHUNK * width;
+        grad.par_chunks_mut(size).zip(raw.par_chunks(size)).for_each(|(grad, raw)| {
+            let (of_raw, constant, grad) = (&of_raw, &constant, Shared::new(grad));
+            cpu.run(&OfRaw { norm: self, sample, width, slope, raw, grad, of_raw, constant });
+        });
+    }
+
+    /// Scale, shift and mean of sixteen lanes of a sample.
+    #[inline(always)]
+    fn lanes<V: Lanes>(&self, first: usize) -> [V; 3] {
+        let block = first..first + LANES;
+        [&self.scale, &self.shift, &self.mean].map(|values| {
+            // SAFETY: the slice has sixteen values.
+            unsafe { V::load(values[block.clone()].as_ptr()) }
+        })
+    }
+}
+
+/// Some voxels of [`InstanceNorm::gradient_sums`]; the second sum still lacks the factor `rstd`.
+struct Sums<'a> {
+    norm: &'a InstanceNorm,
+    sample: usize,
+    width: usize,
+    slope: f32,
+    raw: &'a [f32],
+    grad: &'a [f32],
+    /// `[2, width / 16]` blocks of lanes.
+    out: Cell<&'a mut [[f64; LANES]]>,
+}
+
+impl Task for Sums<'_> {
+    fn run<V: Lanes>(&self) {
+        V::call(self);
+    }
+}
+
+impl Kernel for Sums<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        let (out, slope) = (self.out.take(), V::splat(self.slope));
+        let (blocks, few) = (self.width / LANES, RUN * self.width);
+        for (raw, grad) in self.raw.chunks(few).zip(self.grad.chunks(few)) {
+            for b in 0..blocks {
+                let [scale, shift, mean] = self.norm.lanes::<V>(self.sample * self.width + b * LANES);
+                let (mut plain, mut times) = (V::zero(), V::zero());
+                for at in (b * LANES..raw.len()).step_by(self.width) {
+                    // SAFETY: both slices are whole voxels and equally long.
+                    let (raw, grad) =
+                        unsafe { (V::load(raw.as_ptr().add(at)), V::load(grad.as_ptr().add(at))) };
+                    let g = grad.where_positive(raw.fma(scale, shift), grad.mul(slope));
+                    plain = plain.add(g);
+                    times = g.fma(raw.sub(mean), times);
+                }
+                let mut run = [[0f32; LANES]; 2];
+                // SAFETY: both rows have sixteen values.
+                unsafe {
+                    plain.store(run[0].as_mut_ptr());
+                    times.store(run[1].as_mut_ptr());
+                }
+                for (row, run) in run.iter().enumerate() {
+                    for l in 0..LANES {
+                        out[row * blocks + b][l] += f64::from(run[l]);
+                    }
                 }
             }
-        });
+        }
+    }
+}
+
+/// Some voxels of [`InstanceNorm::gradient_of_raw`].
+struct OfRaw<'a> {
+    norm: &'a InstanceNorm,
+    sample: usize,
+    width: usize,
+    slope: f32,
+    raw: &'a [f32],
+    /// As long as `raw`.
+    grad: Shared,
+    of_raw: &'a [f32],
+    constant: &'a [f32],
+}
+
+impl Task for OfRaw<'_> {
+    fn run<V: Lanes>(&self) {
+        V::call(self);
+    }
+}
+
+impl Kernel for OfRaw<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        let slope = V::splat(self.slope);
+        // Some voxels at a time, so that all blocks of lanes find them in the first-level cache.
+        let few = RUN * self.width;
+        for (i, raw) in self.raw.chunks(few).enumerate() {
+            for b in (0..self.width).step_by(LANES) {
+                let [scale, shift, mean] = self.norm.lanes::<V>(self.sample * self.width + b);
+                let (of_raw, constant) = (&self.of_raw[b..b + LANES], &self.constant[b..b + LANES]);
+                // SAFETY: both slices have sixteen values.
+                let (of_raw, constant) = unsafe { (V::load(of_raw.as_ptr()), V::load(constant.as_ptr())) };
+                for at in (b..raw.len()).step_by(self.width) {
+                    let to = self.grad.at(i * few + at);
+                    // SAFETY: `raw` and the gradient, which this task alone writes, are cut alike, in whole voxels.
+                    unsafe {
+                        let (raw, grad) = (V::load(raw.as_ptr().add(at)), V::load(to));
+                        let g = grad.where_positive(raw.fma(scale, shift), grad.mul(slope));
+                        scale.fma(g, of_raw.fma(raw.sub(mean), constant)).store(to);
+                    }
+                }
+            }
+        }
     }
 }
 
@@ -233,6 +316,13 @@ mod tests {
         let mut grad = cotangent.clone();
         let (mut dgamma, mut dbeta) = (vec![0.0; 3], vec![0.0; 3]);
         norm.backward(CHANNELS, VOXELS, SLOPE, &raw, &mut grad, Some((&mut dgamma, &mut dbeta)));
+        for cpu in Cpu::available() {
+            let (mut other, mut more) = (cotangent.clone(), [vec![0.0; 3], vec![0.0; 3]]);
+            let [dw, db] = &mut more;
+            norm.backward_with(cpu, [CHANNELS, VOXELS], SLOPE, &raw, &mut other, Some((dw, db)));
+            let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
+            assert!(close(&grad, &other) && close(&dbeta, db) && close(&dgamma, dw), "{}", cpu.name());
+        }
         let slope_at = |what: &mut dyn FnMut(f32) -> f64| (what(1e-2) - what(-1e-2)) / 2e-2;
         for i in [0, 1, 2, 17 * LANES + 1, (VOXELS + 5) * LANES] {
             let numeric = slope_at(&mut |step| {

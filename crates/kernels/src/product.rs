@@ -68,7 +68,7 @@ pub(crate) unsafe fn add_products<V: Lanes, const N: usize, const C: usize, cons
     }
 }
 
-/// Rows of places for [`add_outer`]: two tensors walked side by side.
+/// Rows of places for the sum of outer products: two tensors walked side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
     pub rows: usize,

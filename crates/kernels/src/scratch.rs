@@ -10,6 +10,8 @@ use std::sync::Mutex;
 
 /// Free shared buffers kept at most, bytes.
 const KEPT: usize = 256 << 20;
+/// Values that a buffer may be too long by: fresh memory is cleared page by page, which costs as much as a small layer.
+const SLACK: usize = 4 << 20;
 
 thread_local! {
     static OWN: RefCell<Vec<Buffer>> = const { RefCell::new(Vec::new()) };
@@ -36,7 +38,7 @@ impl Recycled {
     /// `len` values; the caller writes what it will read.
     pub(crate) fn new(len: usize) -> Self {
         let mut store = SHARED.lock().unwrap_or_else(|poison| poison.into_inner());
-        let fits = |b: &Buffer| b.len() >= len && b.len() <= 2 * len + (1 << 16);
+        let fits = |b: &Buffer| b.len() >= len && b.len() <= 2 * len + SLACK;
         let best = (0..store.len()).filter(|&i| fits(&store[i])).min_by_key(|&i| store[i].len());
         let buffer = best.map(|i| store.swap_remove(i));
         drop(store);
@@ -80,6 +82,11 @@ unsafe impl Sync for Shared {}
 impl Shared {
     pub(crate) fn new(slice: &mut [f32]) -> Self {
         Self(slice.as_mut_ptr(), slice.len())
+    }
+
+    /// The slice from a value on.
+    pub(crate) fn from(self, first: usize) -> Self {
+        Self(self.at(first), self.1 - first)
     }
 
     /// Pointer to the value at `index`, which is inside.

@@ -1,9 +1,9 @@
 //! Transposed convolution whose kernel is its stride: the convolution that it is the transpose of, run the other way.
 
 use crate::choice::Algorithm;
-use crate::conv::{bias_gradient, padded_bias};
+use crate::conv::{bias_gradient, packed_len, padded_bias};
 use crate::cpu::Cpu;
-use crate::direct::{self, Direct, DirectWeightGradient, Pattern};
+use crate::direct::{self, DirectWeightGradient, Pattern};
 use crate::scratch::Recycled;
 use crate::tensor_blocks::{Reader, Writer, check};
 use crate::weight_view::WeightView;
@@ -49,6 +49,11 @@ impl TransposedConv {
         Pattern::forward(self.stride, self.stride, [0; 3])
     }
 
+    /// Values of the weights that [`TransposedConv::pack`] makes.
+    pub fn packed_len(&self) -> usize {
+        packed_len(Algorithm::Direct, &self.forward_pattern(), &self.forward_view())
+    }
+
     /// Weights for [`TransposedConv::forward`] on an input of this grid.
     pub fn pack(&self, weights: &[f32], _input: Grid) -> Packed {
         self.pack_with(Cpu::detected(), weights)
@@ -73,19 +78,9 @@ impl TransposedConv {
         check("channels of the source", source.channels, self.inputs);
         let output = self.output(input);
         let (reader, writer) = (Reader::new(input, &[*source]), Writer::whole(output, out, self.outputs));
-        let (bias, view) = (bias.map(|bias| padded_bias(bias, self.outputs)), self.forward_view());
-        let weights = &packed.values;
-        Direct::new(
-            packed.cpu,
-            self.forward_pattern(),
-            &view,
-            [input, output],
-            reader,
-            writer,
-            weights,
-            bias,
-        )
-        .run(None);
+        let bias = bias.map(|bias| padded_bias(bias, self.outputs));
+        let (pattern, view) = (self.forward_pattern(), self.forward_view());
+        packed.run(pattern, &view, [input, output], reader, writer, bias, None);
     }
 
     /// Weights for [`TransposedConv::input_gradient`] on an input of this grid.
@@ -106,18 +101,8 @@ impl TransposedConv {
         let source = Source { values: grad_out, channels: self.outputs, pending: None };
         let (reader, writer) =
             (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
-        let (view, weights) = (self.backward_view(), &packed.values);
-        Direct::new(
-            packed.cpu,
-            self.backward_pattern(),
-            &view,
-            [output, input],
-            reader,
-            writer,
-            weights,
-            None,
-        )
-        .run(None);
+        let (pattern, view) = (self.backward_pattern(), self.backward_view());
+        packed.run(pattern, &view, [output, input], reader, writer, None, None);
     }
 
     /// Gradients with respect to weights and bias; both are overwritten.

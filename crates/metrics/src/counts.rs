@@ -124,6 +124,13 @@ impl Joint {
         counts
     }
 
+    /// Voxels of reference and prediction whose value the dataset does not name.
+    pub(crate) fn unnamed(&self) -> [u64; 2] {
+        let (slots, last) = (self.values.len() + 1, self.values.len());
+        let reference = self.pairs[last * slots..].iter().sum();
+        [reference, (0..slots).map(|r| self.pairs[r * slots + last]).sum()]
+    }
+
     /// Box around the region in either map.
     pub(crate) fn bounds(&self, values: &[u16]) -> Bounds {
         values.iter().fold(Bounds::NOTHING, |all, &value| all.union(self.bounds[self.slot(value)]))

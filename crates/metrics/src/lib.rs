@@ -21,6 +21,7 @@ pub mod image;
 pub mod masks;
 pub mod measures;
 mod overlap;
+pub mod postprocessing;
 pub mod statistics;
 pub mod summary;
 pub mod surface;
@@ -30,7 +31,7 @@ pub mod text;
 mod volume;
 
 pub use bootstrap::{Interval, bootstrap_mean};
-pub use case::{CaseScores, LabelScores, Status, score_case};
+pub use case::{CaseScores, LabelScores, Status, count_case, score_case};
 pub use counts::{Bounds, Counts};
 pub use evaluation::{Case, Evaluation, LabelMeans};
 pub use measures::{Definition, Measures, Value};

@@ -25,7 +25,7 @@ pub struct Summary {
 
 /// Means of nnU-Net's metrics; absent values are NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, missing_docs)]
+#[expect(non_snake_case, missing_docs, reason = "the keys of nnU-Net's file")]
 pub struct Means {
     pub Dice: Option<f64>,
     pub FN: Option<f64>,
@@ -39,7 +39,7 @@ pub struct Means {
 
 /// nnU-Net's metrics of one label in one case; an undefined ratio is NaN.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[allow(non_snake_case, missing_docs)]
+#[expect(non_snake_case, missing_docs, reason = "the keys of nnU-Net's file")]
 pub struct Metrics {
     pub Dice: Option<f64>,
     pub FN: u64,
@@ -154,7 +154,13 @@ impl Summary {
 
     /// nnU-Net's part alone.
     pub fn plain(evaluation: &Evaluation) -> Self {
-        let metric_per_case: Vec<PerCase> = evaluation.cases.iter().map(PerCase::new).collect();
+        Self::of_cases(&evaluation.cases)
+    }
+
+    /// nnU-Net's summary of scored cases, all of one dataset.
+    pub fn of_cases(cases: &[crate::Case]) -> Self {
+        let metric_per_case: Vec<PerCase> = cases.iter().map(PerCase::new).collect();
+        let first = cases.first().map_or(&[][..], |case| &case.scores.labels);
         let label = |value: &LabelValue| {
             let key = key(value);
             let means = Means::of(|of| {
@@ -164,7 +170,7 @@ impl Summary {
             });
             (key, means)
         };
-        let labels: Vec<(String, Means)> = evaluation.labels.iter().map(|l| label(&l.value)).collect();
+        let labels: Vec<(String, Means)> = first.iter().map(|l| label(&l.value)).collect();
         let foreground_mean = Means::over(&labels.iter().map(|(_, means)| means).collect::<Vec<_>>());
         Self { foreground_mean, galen: None, mean: labels.into_iter().collect(), metric_per_case }
     }
@@ -177,11 +183,23 @@ impl Summary {
 
     /// The text of the file.
     pub fn to_json(&self) -> String {
-        let mut bytes = Vec::new();
-        let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Python::default());
-        self.serialize(&mut serializer).expect("maps with text keys always serialise");
-        String::from_utf8(bytes).expect("JSON is UTF-8")
+        python_json(self)
     }
+}
+
+/// The means alone, as other files of nnU-Net repeat them.
+#[derive(Serialize)]
+pub(crate) struct Part {
+    pub(crate) foreground_mean: Means,
+    pub(crate) mean: BTreeMap<String, Means>,
+}
+
+/// Text of a value as Python writes it.
+pub(crate) fn python_json(value: &impl Serialize) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Python::default());
+    value.serialize(&mut serializer).expect("maps with text keys always serialise");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
 impl PerCase {

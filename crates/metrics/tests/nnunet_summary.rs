@@ -79,3 +79,62 @@ fn undefined_is_a_bare_nan() {
     assert!(Summary::parse("{}").is_err());
     assert_eq!(Score::Undefined.value(), None);
 }
+
+/// Label maps of a golden, by file name.
+struct Files {
+    root: PathBuf,
+    names: Vec<String>,
+}
+
+impl galen_metrics::postprocessing::Pairs for Files {
+    fn count(&self) -> usize {
+        self.names.len()
+    }
+
+    fn names(&self, case: usize) -> [String; 3] {
+        std::array::from_fn(|_| self.names[case].clone())
+    }
+
+    fn read(&self, case: usize) -> galen_core::Result<(galen_core::LabelMap, galen_core::LabelMap)> {
+        let read = |folder: &str| galen_io::read_label_map(&self.root.join(folder).join(&self.names[case]));
+        Ok((read("ref")?, read("pred")?))
+    }
+}
+
+#[test]
+fn golden_postprocessing_is_decided_and_applied_as_nnunet_does() {
+    let Some(goldens) = goldens() else { return };
+    for root in std::fs::read_dir(goldens).unwrap().map(|entry| entry.unwrap().path()) {
+        let file = root.join("pred/postprocessing.json");
+        let Ok(text) = std::fs::read_to_string(&file) else { continue };
+        let expected: Value = serde_json::from_str(&text).unwrap();
+        let mut names: Vec<String> = std::fs::read_dir(root.join("ref"))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        let files = Files { root: root.clone(), names };
+        let labels = labels(&root.join("dataset.json"));
+        let found = galen_metrics::postprocessing::determine(&files, &labels).unwrap();
+        let steps: Vec<Value> = found.steps.iter().map(|step| step.to_json()).collect();
+        assert_eq!(Value::from(steps), expected["postprocessing_kwargs"], "{}", file.display());
+        for (means, part) in [(&found.before, "input_folder"), (&found.after, "postprocessed")] {
+            assert_eq!(
+                serde_json::to_value(&means.mean).unwrap(),
+                expected[part]["mean"],
+                "{}",
+                file.display()
+            );
+        }
+        assert_eq!(found.to_json(), text, "{}", file.display());
+        let read = galen_metrics::postprocessing::Step::all_from_json(&expected).unwrap();
+        assert_eq!(read.len(), found.steps.len());
+        for (case, name) in files.names.iter().enumerate() {
+            let mut map = galen_metrics::postprocessing::Pairs::read(&files, case).unwrap().1;
+            read.iter().for_each(|step| step.apply(&mut map));
+            let wanted = galen_io::read_label_map(&root.join("pred/postprocessed").join(name)).unwrap();
+            assert_eq!(map.values(), wanted.values(), "{name}");
+        }
+        println!("{}: {:?}", root.display(), found.explanation);
+    }
+}

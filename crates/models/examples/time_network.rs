@@ -2,7 +2,7 @@
 //!
 //! `time_network FOLDER infer|train RUNS THREADS`: FOLDER holds `case.json`, `weights.safetensors` and
 //! `image.f32`, for training `labels.i16` too. Prints one JSON line: seconds per run after a first one that
-//! does not count, peak memory, and writes `logits.f32` or the loss of the first step.
+//! does not count, by the clock and of processor time, peak memory, and writes `logits.f32` or the loss of the first step.
 
 use galen_core::Architecture;
 use galen_models::{LossSpec, Network, Sgd, Targets, Weights, deep_supervision_weights};
@@ -22,6 +22,14 @@ fn peak() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
 
+/// Processor time of all threads so far, seconds; 0 where the system does not tell.
+fn processor() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace();
+    // User and system time, in hundredths of a second.
+    fields.skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
+
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     let [_, folder, mode, runs, threads] = arguments.as_slice() else {
@@ -38,17 +46,18 @@ fn main() {
     let network = Network::new(&architecture, inputs, outputs).unwrap();
     let weights = Weights::read_safetensors(&folder.join("weights.safetensors")).unwrap();
     let image = floats(&folder.join("image.f32"));
-    let mut seconds = Vec::new();
+    let (mut seconds, mut processor_seconds) = (Vec::new(), Vec::new());
     let mut timed = |run: usize, work: &mut dyn FnMut()| {
-        let start = Instant::now();
+        let (start, spent) = (Instant::now(), processor());
         work();
         if run > 0 {
             seconds.push(start.elapsed().as_secs_f64());
+            processor_seconds.push(processor() - spent);
         }
     };
     let mut loss = None;
     if mode == "infer" {
-        let mut inference = network.inference(&weights).unwrap();
+        let mut inference = network.inference(weights).unwrap();
         let mut logits = vec![0.0; outputs * size.iter().product::<usize>()];
         for run in 0..=runs {
             timed(run, &mut || inference.forward_into(&image, size, &mut logits).unwrap());
@@ -71,5 +80,8 @@ fn main() {
             });
         }
     }
-    println!("{}", json!({ "seconds": seconds, "peak_bytes": peak(), "loss": loss }));
+    println!(
+        "{}",
+        json!({ "seconds": seconds, "processor_seconds": processor_seconds, "peak_bytes": peak(), "loss": loss })
+    );
 }

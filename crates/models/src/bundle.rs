@@ -1,16 +1,20 @@
 //! A model as one folder: all that prediction needs.
 //!
 //! Galen's form is `model.json` with `fold_N/weights.safetensors`; nnU-Net's results folders (`plans.json`,
-//! `dataset.json`, `fold_N/checkpoint_final.pth`) are read where they lie.
+//! `dataset.json`, `fold_N/checkpoint_final.pth`) are read where they lie, and zip files of either form are
+//! unpacked into a temporary folder first.
 
-use crate::dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
 use crate::file;
+use crate::model_archive::unpack;
+use crate::model_choice::{Choice, find, is_model, no_model};
 use crate::torch_checkpoint::TorchCheckpoint;
 use crate::weights::Weights;
-use galen_core::{Error, Labels, Result};
+use galen_core::{Error, Labels, Result, channel_names};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
 
 /// Format number that is written; older ones are read as they were, newer ones refused.
 const FORMAT: u64 = 1;
@@ -66,6 +70,10 @@ pub struct Bundle {
     pub mirror_axes: Vec<usize>,
     /// Where it comes from.
     pub provenance: Provenance,
+    /// File in each fold's folder that holds its weights.
+    weights_file: String,
+    /// Where an archive was unpacked to; removed with the last copy of this bundle.
+    unpacked: Option<Arc<TempDir>>,
 }
 
 /// What [`Bundle::write`] puts into `model.json`.
@@ -88,20 +96,36 @@ pub struct BundleContent<'a> {
 }
 
 impl Bundle {
-    /// Opens a folder of either form.
+    /// Opens a folder or a zip file of either form that holds one model.
     pub fn open(path: &Path) -> Result<Self> {
-        if path.join(DESCRIPTION).is_file() {
-            return Self::open_galen(path);
+        if path.is_file() || is_model(path) {
+            return Self::open_chosen(path, &Choice::default());
         }
-        if path.join("plans.json").is_file() && path.join("dataset.json").is_file() {
-            return Self::open_nnunet(path);
+        Err(no_model(path, path))
+    }
+
+    /// Opens the model in, or below, a folder or zip file that fits the choice.
+    pub fn open_chosen(path: &Path, choice: &Choice) -> Result<Self> {
+        if !path.is_file() {
+            return Self::open_folder(&find(path, choice, path)?, choice);
         }
-        let what = if path.is_dir() {
-            "a folder without model.json, and without plans.json and dataset.json"
-        } else {
-            "no such folder"
-        };
-        Err(Error::input(path.display(), what, "pass a model bundle or an nnU-Net results folder"))
+        let unpacked = unpack(path)?;
+        let root = find(unpacked.path(), choice, path)?;
+        let mut bundle = Self::open_folder(&root, choice).map_err(|error| error.within(path.display()))?;
+        bundle.unpacked = Some(Arc::new(unpacked));
+        Ok(bundle)
+    }
+
+    fn open_folder(root: &Path, choice: &Choice) -> Result<Self> {
+        let galen = root.join(DESCRIPTION).is_file();
+        let bundle = if galen { Self::open_galen(root) } else { Self::open_nnunet(root, choice) }?;
+        match &choice.configuration {
+            Some(asked) if *asked != bundle.configuration => {
+                let what = format!("its configuration is {}, not {asked}", bundle.configuration);
+                Err(Error::input(root.display(), what, "choose the folder of that configuration"))
+            }
+            _ => Ok(bundle),
+        }
     }
 
     fn open_galen(root: &Path) -> Result<Self> {
@@ -117,7 +141,7 @@ impl Bundle {
         }
         let text =
             |key: &str| model[key].as_str().map(str::to_owned).ok_or_else(|| bad(format!("no text `{key}`")));
-        let labels = labels_from_json(&model).map_err(|error| error.within(&place))?;
+        let labels = Labels::from_json(file::object(&model, &path)?).map_err(|error| error.within(&place))?;
         let channel_names: Vec<String> = serde_json::from_value(model["channel_names"].clone())
             .map_err(|e| bad(format!("channel_names: {e}")))?;
         let mirror_axes = serde_json::from_value(model["mirror_axes"].clone());
@@ -138,18 +162,22 @@ impl Bundle {
             configuration,
             labels,
             channel_names,
+            weights_file: WEIGHTS.to_owned(),
+            unpacked: None,
         })
     }
 
-    fn open_nnunet(root: &Path) -> Result<Self> {
+    fn open_nnunet(root: &Path, choice: &Choice) -> Result<Self> {
         let dataset = file::read_json(&root.join("dataset.json"))?;
         let plans_json = file::read_json(&root.join("plans.json"))?;
         let within = |error: Error| error.within(root.display());
-        let labels = labels_from_json(&dataset).map_err(within)?;
-        let channel_names = channel_names_from_json(&dataset).map_err(within)?;
-        let folds = folds_with(root, CHECKPOINT)?;
-        let fold = folds.first().ok_or_else(|| no_folds(root, CHECKPOINT))?;
-        let path = root.join(fold_folder(fold)).join(CHECKPOINT);
+        let named = file::object(&dataset, &root.join("dataset.json"))?;
+        let (labels, channel_names) =
+            (Labels::from_json(named).map_err(within)?, channel_names(named).map_err(within)?);
+        let file = choice.checkpoint.as_deref().unwrap_or(CHECKPOINT);
+        let folds = folds_with(root, file)?;
+        let fold = folds.first().ok_or_else(|| no_folds(root, file))?;
+        let path = root.join(fold_folder(fold)).join(file);
         let checkpoint = TorchCheckpoint::open(&path)?;
         let text = |value: Option<Value>| value.and_then(|value| value.as_str().map(str::to_owned));
         let configuration = text(checkpoint.init_argument("configuration")).ok_or_else(|| {
@@ -173,24 +201,19 @@ impl Bundle {
             configuration,
             labels,
             channel_names,
+            weights_file: file.to_owned(),
+            unpacked: None,
         })
     }
 
     /// Names of the folds with weights: numbers in order, or `all` when there is nothing else.
     pub fn folds(&self) -> Result<Vec<String>> {
-        folds_with(&self.root, self.weights_file())
-    }
-
-    fn weights_file(&self) -> &'static str {
-        match self.form {
-            BundleForm::Galen => WEIGHTS,
-            BundleForm::NnUnet => CHECKPOINT,
-        }
+        folds_with(&self.root, &self.weights_file)
     }
 
     /// Weights of a fold (`0`, `1`, ... or `all`).
     pub fn weights(&self, fold: &str) -> Result<Weights> {
-        let path = self.root.join(fold_folder(fold)).join(self.weights_file());
+        let path = self.root.join(fold_folder(fold)).join(&self.weights_file);
         if !path.is_file() {
             let have = self.folds()?.join(", ");
             let what = format!("there is no fold {fold}, only {have}");
@@ -213,7 +236,7 @@ impl Bundle {
             "inputs": inputs,
             "outputs": content.labels.output_channels(),
             "channel_names": content.channel_names,
-            "labels": labels_to_json(content.labels),
+            "labels": content.labels.to_json(),
             "regions_class_order": content.labels.regions_class_order,
             "file_ending": content.file_ending,
             "mirror_axes": content.mirror_axes,
@@ -240,7 +263,7 @@ fn make_folder(path: &Path) -> Result<()> {
 fn write_json(path: &Path, value: &Value) -> Result<()> {
     let mut bytes = serde_json::to_vec_pretty(value).map_err(|error| Error::bug(path.display(), error))?;
     bytes.push(b'\n');
-    file::replace(path, &bytes)
+    galen_io::replace_file(path, &bytes)
 }
 
 /// Folder of a fold.
@@ -266,11 +289,13 @@ fn folds_with(root: &Path, file: &str) -> Result<Vec<String>> {
 }
 
 fn no_folds(root: &Path, file: &str) -> Error {
-    Error::input(
-        root.display(),
-        format!("no fold_N/{file}"),
-        "train the model to its end, or copy its folds too",
-    )
+    let others = ["checkpoint_best.pth", "checkpoint_latest.pth"];
+    let other = others.into_iter().find(|other| folds_with(root, other).is_ok_and(|folds| !folds.is_empty()));
+    let (what, remedy) = match other {
+        Some(other) => (format!("no fold_N/{file}, but {other}"), format!("pass --checkpoint {other}")),
+        None => (format!("no fold_N/{file}"), "train the model to its end, or copy its folds too".to_owned()),
+    };
+    Error::input(root.display(), what, remedy)
 }
 
 /// Input channels of the network of a configuration.

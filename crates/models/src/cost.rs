@@ -11,8 +11,10 @@ pub struct Cost {
     pub multiply_adds: u64,
     /// Multiply-adds of a training step on the batch (forward, both gradients).
     pub training_multiply_adds: u64,
-    /// Bytes of weights and activations when predicting (one image at a time).
-    pub inference_bytes: u64,
+    /// Bytes of weights when predicting: as stored, and packed for the kernels.
+    pub inference_weight_bytes: u64,
+    /// Bytes of activations when predicting (one image at a time).
+    pub inference_activation_bytes: u64,
     /// Bytes of weights, gradients, momentum and activations of a training step.
     pub training_bytes: u64,
 }
@@ -29,7 +31,8 @@ pub(crate) fn cost(graph: &Graph, parameters: &[Parameter], size: [usize; 3], ba
         multiply_adds: single * batch as u64,
         // The image needs no gradient, so its readers run twice instead of three times.
         training_multiply_adds: (3 * multiply_adds(graph, size) - first) * batch as u64,
-        inference_bytes: weights + inference_activations(&predicting, size),
+        inference_weight_bytes: weights + packed_weights(&predicting, size),
+        inference_activation_bytes: inference_activations(&predicting, size),
         training_bytes: 3 * weights + training_activations(graph, size, batch),
     }
 }
@@ -99,6 +102,16 @@ impl Play {
     fn bytes(&self) -> u64 {
         4 * self.values as u64
     }
+}
+
+fn packed_weights(graph: &Graph, size: [usize; 3]) -> u64 {
+    let layout = Layout::new(graph, 1, size);
+    let values = graph.ops.iter().zip(&layout.kernels).map(|(op, kernel)| match kernel {
+        Kernel::Conv(conv) => conv.packed_len(layout.grids[op.sources()[0]]),
+        Kernel::Up(up) => up.packed_len(),
+        Kernel::AveragePool(_) | Kernel::Add(_) => 0,
+    });
+    4 * values.sum::<usize>() as u64
 }
 
 fn inference_activations(graph: &Graph, size: [usize; 3]) -> u64 {

@@ -130,14 +130,6 @@ pub struct Graph {
 }
 
 impl Graph {
-    /// Norm that readers of a tensor apply.
-    pub fn norm_of(&self, tensor: TensorId) -> Option<&Norm> {
-        self.ops.iter().find(|op| op.output() == tensor).and_then(|op| match op {
-            Op::Conv { norm, .. } => norm.as_ref(),
-            _ => None,
-        })
-    }
-
     /// The same network with some of its outputs, without the operations that only the others need.
     #[must_use]
     pub fn keep_outputs(&self, wanted: &[usize]) -> Self {
@@ -187,6 +179,8 @@ pub struct BlockStyle {
     pub eps: f64,
     /// Negative slope of the activation.
     pub slope: f32,
+    /// Where the scales of the norms start.
+    pub scale: Start,
 }
 
 impl Builder {
@@ -226,27 +220,13 @@ impl Builder {
         stride: [usize; 3],
         style: BlockStyle,
     ) -> TensorId {
-        self.conv_norm_from(name, sources, outputs, kernel, stride, style, Start::One)
-    }
-
-    /// As [`Self::conv_norm`], with a norm scale that starts at `scale`.
-    pub fn conv_norm_from(
-        &mut self,
-        name: &str,
-        sources: &[TensorId],
-        outputs: usize,
-        kernel: [usize; 3],
-        stride: [usize; 3],
-        style: BlockStyle,
-        scale: Start,
-    ) -> TensorId {
         let affine = |part: &str| style.affine.then(|| format!("{name}.norm.{part}"));
         let norm =
             Norm { weight: affine("weight"), bias: affine("bias"), eps: style.eps, slope: style.slope };
         let conv = format!("{name}.conv");
         let output = self.conv_op(&conv, sources, outputs, kernel, stride, style.bias, Some(norm));
         if style.affine {
-            self.parameter(format!("{name}.norm.weight"), vec![outputs], scale);
+            self.parameter(format!("{name}.norm.weight"), vec![outputs], style.scale);
             self.parameter(format!("{name}.norm.bias"), vec![outputs], Start::Zero);
         }
         output

@@ -5,28 +5,31 @@
 
 mod bundle;
 mod cost;
-mod dataset_json;
 mod executor;
 mod file;
 pub mod graph;
 mod initial_weights;
+mod model_archive;
+mod model_choice;
 mod network;
-mod pickle;
-mod pickle_machine;
+mod nnunet_folder;
+mod pickle_writer;
 mod plain_conv_unet;
 mod residual_encoder_unet;
 mod safetensors_file;
 mod sgd;
+mod state_dict;
 mod supervision;
 mod torch_checkpoint;
+mod torch_writer;
 mod unet_decoder;
 mod weights;
 
 pub use bundle::{Bundle, BundleContent, BundleForm, Provenance};
 pub use cost::Cost;
-pub use dataset_json::{channel_names_from_json, labels_from_json, labels_to_json};
 pub use executor::{Inference, Training};
 pub use galen_kernels::loss::Hard;
+pub use model_choice::Choice;
 pub use network::Network;
 pub use sgd::{Sgd, polynomial_rate};
 pub use supervision::{Evaluation, LossSpec, StepResult, Targets, deep_supervision_weights};

@@ -31,11 +31,6 @@ impl Network {
         Ok(Self { architecture: Arc::new(architecture.clone()), inputs, outputs, graph, parameters })
     }
 
-    /// What it was built from.
-    pub fn architecture(&self) -> &Architecture {
-        &self.architecture
-    }
-
     /// Image channels.
     pub fn inputs(&self) -> usize {
         self.inputs
@@ -131,9 +126,9 @@ impl Network {
         Ok(())
     }
 
-    /// Prepares prediction with copies of these weights.
-    pub fn inference(&self, weights: &Weights) -> Result<Inference> {
-        self.check(weights)?;
+    /// Prepares prediction with these weights.
+    pub fn inference(&self, weights: Weights) -> Result<Inference> {
+        self.check(&weights)?;
         Ok(Inference::new(self, weights))
     }
 
@@ -182,8 +177,22 @@ fn check_architecture(a: &Architecture, inputs: usize, outputs: usize) -> Result
     if counts.into_iter().any(|&count| count == 0) {
         return bad("zero features, blocks, inputs or outputs".into());
     }
-    if a.leak.is_nan() || a.leak < 0.0 || a.norm_eps.is_nan() || a.norm_eps < 0.0 {
-        return bad("a negative slope or epsilon".into());
+    if !((0.0..=1.0).contains(&a.leak) && a.norm_eps >= 0.0 && a.norm_eps.is_finite()) {
+        return bad(format!("a slope of {} (0 to 1) or an epsilon of {} (0 or more)", a.leak, a.norm_eps));
+    }
+    // Far beyond any network; what is larger is a damaged plan, and building it would take all memory.
+    let largest = |values: &[usize]| values.iter().copied().max().unwrap_or(0);
+    let flat = |axes: &[Vec<usize>]| axes.iter().flatten().copied().max().unwrap_or(0);
+    for (name, found, most) in [
+        ("stages", stages, 32),
+        ("features", largest(&a.features).max(inputs).max(outputs), 1 << 16),
+        ("blocks in a stage", largest(&a.encoder_depth).max(largest(&a.decoder_depth)), 1000),
+        ("kernel", flat(&a.kernels), 63),
+        ("stride", flat(&a.strides), 64),
+    ] {
+        if found > most {
+            return bad(format!("{name}: {found}, expected at most {most}"));
+        }
     }
     Ok(())
 }

@@ -36,11 +36,12 @@ fn block(
     let name = format!("encoder.stages.{stage}.blocks.{index}");
     let style = style(architecture);
     let linear = BlockStyle { slope: 1.0, ..style };
+    let from_zero = BlockStyle { scale: Start::Zero, ..linear };
     let (features, kernel) = (architecture.features[stage], architecture.kernel3(stage));
     let conv1 = builder.conv_norm(&format!("{name}.conv1"), &[source], features, kernel, stride, style);
     // Starts as the identity: the norm before the sum begins at zero.
     let conv2 = format!("{name}.conv2");
-    let conv2 = builder.conv_norm_from(&conv2, &[conv1], features, kernel, [1; 3], linear, Start::Zero);
+    let conv2 = builder.conv_norm(&conv2, &[conv1], features, kernel, [1; 3], from_zero);
     let strided = stride != [1; 3];
     let mut skip = if strided { builder.average_pool(source, stride) } else { source };
     if builder.channels(source) != features {

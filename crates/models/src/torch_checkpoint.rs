@@ -3,10 +3,10 @@
 //! The pickle inside is read by a whitelist reader that runs no code. What nnU-Net needs besides weights
 //! (trainer, configuration, mirror axes) comes with it.
 
-use crate::pickle::{Id, Pickle, Refusal, Value};
 use crate::safetensors_file::Scalar;
 use crate::weights::{Tensor, Weights};
 use galen_core::{Error, Result};
+use galen_io::pickle::{Id, Pickle, Refusal, Value};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read};
@@ -88,18 +88,28 @@ impl TorchCheckpoint {
         let mut archive = open_archive(&self.path)?;
         let mut storages = HashMap::new();
         let mut weights = Weights::new();
-        let mut left = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len()) as usize;
+        // Neither storages nor tensors overlap, so together each have no more bytes, and so values, than the file.
+        let size = std::fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
+        let (mut left, mut unread) = (size as usize, size);
         for &(key, value) in entries {
             let (Some(name), Some(call)) = (self.pickle.text(key), self.tensor_call(value)) else { continue };
             let Some(name) = single_name(name) else { continue };
-            let tensor = self.tensor(call, &mut archive, &mut storages).map_err(|e| e.within(&name))?;
-            // Tensors do not overlap, so together they have no more values than the file has bytes.
+            let tensor =
+                self.tensor(call, &mut archive, &mut storages, &mut unread).map_err(|e| e.within(&name))?;
             left = left
                 .checked_sub(tensor.values.len())
                 .ok_or_else(|| damaged(&self.path, "tensors overlap"))?;
             weights.insert(name, tensor);
         }
         if weights.is_empty() { Err(self.no_weights()) } else { Ok(weights) }
+    }
+
+    /// Names of the state dict as they are stored, duplicates included.
+    pub fn state_dict_names(&self) -> Vec<String> {
+        let top = self.pickle.root;
+        let inner = ["network_weights", "state_dict"].iter().find_map(|key| self.pickle.entry(top, key));
+        let Value::Dict(entries) = self.pickle.value(inner.unwrap_or(top)) else { return Vec::new() };
+        entries.iter().filter_map(|&(key, _)| self.pickle.text(key).map(str::to_owned)).collect()
     }
 
     fn no_weights(&self) -> Error {
@@ -118,11 +128,13 @@ impl TorchCheckpoint {
         call: &[Id],
         archive: &mut Archive,
         storages: &mut HashMap<String, Vec<f32>>,
+        unread: &mut u64,
     ) -> Result<Tensor> {
         let layout = self.layout(call).ok_or_else(|| damaged(&self.path, "a tensor is described wrongly"))?;
         if !storages.contains_key(&layout.key) {
             let entry = format!("{}data/{}", self.stem, layout.key);
-            let bytes = entry_bytes(&self.path, archive, &entry, u64::MAX)?;
+            let bytes = entry_bytes(&self.path, archive, &entry, *unread)?;
+            *unread -= bytes.len() as u64;
             storages.insert(layout.key.clone(), layout.scalar.decode(&bytes));
         }
         let values = layout.gather(&storages[&layout.key]);

@@ -2,7 +2,7 @@
 //!
 //! Names: `decoder.transpconvs.{s}`, `decoder.stages.{s}.convs.{i}`, `decoder.seg_layers.{s}`; `s = 0` is deepest.
 
-use crate::graph::{BlockStyle, Builder, TensorId};
+use crate::graph::{BlockStyle, Builder, Start, TensorId};
 use galen_core::Architecture;
 
 /// Appends the decoder to an encoder with these stage outputs (full resolution first, the bottleneck last).
@@ -40,5 +40,6 @@ pub(crate) fn style(architecture: &Architecture) -> BlockStyle {
         affine: architecture.norm_affine,
         eps: architecture.norm_eps,
         slope: architecture.leak as f32,
+        scale: Start::One,
     }
 }

@@ -2,7 +2,7 @@
 
 mod golden;
 
-use galen_models::{Bundle, BundleContent, Network};
+use galen_models::{Bundle, BundleContent, Network, TorchCheckpoint};
 use golden::{architecture, cases, folder};
 use serde_json::json;
 use std::path::Path;
@@ -61,6 +61,43 @@ fn comes_back(bundle: &Bundle, case: &Path) {
     assert_eq!((own.inputs, own.outputs, own.labels), (bundle.inputs, bundle.outputs, bundle.labels.clone()));
     assert_eq!(own.plans_json, bundle.plans_json);
     assert_eq!(own.provenance, bundle.provenance);
+}
+
+/// Bytes of every tensor under every name of a checkpoint, by Python's own names: duplicates included.
+fn names_and_bytes(bundle: &Bundle, fold: &str) -> Vec<(String, Vec<usize>, Vec<u32>)> {
+    let bits = |values: &[f32]| values.iter().map(|value| value.to_bits()).collect();
+    let weights = bundle.weights(fold).unwrap();
+    weights.iter().map(|(name, t)| (name.to_owned(), t.shape.clone(), bits(&t.values))).collect()
+}
+
+#[test]
+fn golden_models_imported_and_exported_again_are_the_same_in_every_tensor() {
+    let Some(folder) = folder("nnunet/models") else { return };
+    for case in cases(&folder) {
+        let home = tempfile::tempdir().unwrap();
+        let (own, back) = (home.path().join("own"), home.path().join("back"));
+        let given = Bundle::open(&case).unwrap();
+        let folds = given.folds().unwrap();
+        given.import(&folds, &own).unwrap();
+        Bundle::open(&own).unwrap().export_nnunet(&folds, &back).unwrap();
+        let returned = Bundle::open(&back).unwrap();
+        assert_eq!(returned.folds().unwrap(), folds);
+        for fold in &folds {
+            assert_eq!(names_and_bytes(&returned, fold), names_and_bytes(&given, fold), "{}", case.display());
+            let names = |root: &Path| {
+                let file = root.join(format!("fold_{fold}/checkpoint_final.pth"));
+                TorchCheckpoint::open(&file).unwrap().state_dict_names()
+            };
+            assert_eq!(names(&back), names(&case), "{}: names or their order", case.display());
+        }
+        let facts =
+            |b: &Bundle| (b.configuration.clone(), b.mirror_axes.clone(), b.provenance.trainer.clone());
+        assert_eq!(facts(&returned), facts(&given));
+        assert_eq!(returned.plans_json, given.plans_json);
+        assert_eq!(returned.dataset_json().unwrap(), given.dataset_json().unwrap());
+        let again = given.import(&folds, &own).unwrap_err().to_string();
+        assert!(again.contains("already there"), "{again}");
+    }
 }
 
 #[test]

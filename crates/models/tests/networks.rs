@@ -96,7 +96,7 @@ fn agrees(golden: &Golden, place: &str) {
     let of_image = training.backward(&cotangents).unwrap();
     check_gradients(golden, place, &of_image, training.gradients());
 
-    let mut inference = network.inference(&weights).unwrap();
+    let mut inference = network.inference(weights.clone()).unwrap();
     let voxels = input.values.len() / n;
     for sample in 0..n {
         let logits = inference.forward(&input.values[sample * voxels..(sample + 1) * voxels], size).unwrap();

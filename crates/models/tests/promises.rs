@@ -64,7 +64,7 @@ fn a_batch_is_the_same_as_its_images_one_by_one() {
         let images = images(2, size);
         let both =
             network.training(weights.clone(), loss(&network)).unwrap().forward(&images, 2, size).unwrap();
-        let mut inference = network.inference(&weights).unwrap();
+        let mut inference = network.inference(weights.clone()).unwrap();
         let half = images.len() / 2;
         let first = inference.forward(&images[..half], size).unwrap();
         let allocations = inference.allocations();
@@ -149,14 +149,14 @@ fn gradients_are_those_of_finite_differences() {
 fn what_does_not_fit_is_refused_with_its_name() {
     let network = Network::new(&architecture(NetworkClass::PlainConvUNet, 3, 0.01), 1, 2).unwrap();
     let weights = network.initial_weights(0);
-    let mut inference = network.inference(&weights).unwrap();
+    let mut inference = network.inference(weights.clone()).unwrap();
     let flat = inference.forward(&[0.0; 64], [1, 8, 8]).unwrap_err().to_string();
     assert!(flat.contains("3D network on a 2D image"), "{flat}");
     assert!(inference.forward(&[0.0; 6], [4, 4, 4]).is_err());
     let mut other: Weights = weights.iter().skip(1).map(|(n, t)| (n.to_owned(), t.clone())).collect();
     other.insert("decoder.stages.0.convs.0.conv.bias", Tensor::filled(&[7], 0.0));
     other.insert("head.weight", Tensor::filled(&[1], 0.0));
-    let error = network.inference(&other).unwrap_err().to_string();
+    let error = network.inference(other).unwrap_err().to_string();
     for part in
         ["encoder.stages.0.0.convs.0.conv.weight is missing", "[7], expected [6]", "head.weight is not part"]
     {
@@ -174,10 +174,10 @@ fn the_told_cost_is_the_memory_used() {
     for (network, size) in networks(0.01) {
         let cost = network.cost(size, 2);
         let values = 4 * network.parameter_count();
-        let mut inference = network.inference(&weights(&network)).unwrap();
+        let mut inference = network.inference(weights(&network)).unwrap();
         let half = images(1, size);
         inference.forward(&half, size).unwrap();
-        assert_eq!(cost.inference_bytes as usize - values, inference.activation_bytes());
+        assert_eq!(cost.inference_activation_bytes as usize, inference.activation_bytes());
         let spec = LossSpec { scale_weights: vec![1.0; network.scales()], ..loss(&network) };
         let mut training = network.training(weights(&network), spec).unwrap();
         training.step(&images(2, size), 2, size, &targets(&network, 2, size)).unwrap();

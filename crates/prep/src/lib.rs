@@ -18,4 +18,4 @@ pub use foreground::{ClassLocations, foreground_locations};
 pub use normalise::Normalization;
 pub use planner::{DatasetFacts, PlanOptions, Planner, plan, plan_with};
 pub use plans::{Configuration, Plans};
-pub use prepare::{Prepared, Undo, prepare, prepare_with};
+pub use prepare::{Prepared, Undo, prepare, prepare_with, target_spacing};

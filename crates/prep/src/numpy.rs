@@ -98,9 +98,4 @@ impl RandomState {
         values.truncate(k);
         values
     }
-
-    /// `choice(n, k, replace=True)`.
-    pub fn choice_with_replacement(&mut self, n: usize, k: usize) -> Vec<usize> {
-        (0..k).map(|_| self.up_to(n as u32 - 1) as usize).collect()
-    }
 }

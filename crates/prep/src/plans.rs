@@ -7,6 +7,9 @@ use galen_core::{Architecture, Error, NetworkClass, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+/// Larger patches and deeper networks are damage: both double with every axis or stage.
+const MOST_VOXELS: usize = 1 << 31;
+const MOST_STAGES: usize = 32;
 /// Configurations that a planner writes itself.
 const DEFAULT_CONFIGURATIONS: [&str; 4] = ["2d", "3d_lowres", "3d_fullres", "3d_cascade_fullres"];
 
@@ -20,8 +23,6 @@ pub struct Plans {
     pub plans_name: String,
     /// Axis order of the network: network axis `i` is axis `transpose_forward[i]` of the image.
     pub transpose_forward: [usize; 3],
-    /// Inverse of `transpose_forward`.
-    pub transpose_backward: [usize; 3],
     json: Map<String, Value>,
 }
 
@@ -30,8 +31,6 @@ pub struct Plans {
 pub struct Configuration {
     /// Name: 2d, 3d_fullres, ...
     pub name: String,
-    /// Folder of preprocessed cases.
-    pub data_identifier: String,
     /// Patches per batch.
     pub batch_size: usize,
     /// Patch, `(z, y, x)` or `(y, x)`, in the network's axis order.
@@ -104,7 +103,6 @@ impl TryFrom<Map<String, Value>> for Plans {
             dataset_name: text("dataset_name"),
             plans_name: text("plans_name"),
             transpose_forward: axes("transpose_forward")?,
-            transpose_backward: axes("transpose_backward")?,
             json,
         })
     }
@@ -163,6 +161,10 @@ impl Plans {
     pub fn configuration(&self, name: &str) -> Result<Configuration> {
         let json = self.resolve(name, 0)?;
         let place = format!("plans {}, configuration {name}", self.plans_name);
+        match self.json.get("label_manager").and_then(Value::as_str) {
+            None | Some("LabelManager") => {}
+            Some(other) => return Err(Reader { json: &json, place }.unknown("label_manager", other)),
+        }
         Reader { json: &json, place }.configuration(name)
     }
 
@@ -198,6 +200,12 @@ impl Reader<'_> {
         Error::input(&self.place, format!("`{key}` is {found}"), remedy)
     }
 
+    /// Something that only other software, or a later nnU-Net, has.
+    fn unknown(&self, key: &str, found: impl std::fmt::Display) -> Error {
+        let what = format!("`{key}` is `{found}`, which Galen does not have");
+        Error::input(&self.place, what, "use a newer Galen, or a model made with nnU-Net's own classes")
+    }
+
     fn get<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T> {
         let value = self.json.get(key).ok_or_else(|| self.bad(key, "missing"))?;
         serde_json::from_value(value.clone()).map_err(|error| self.bad(key, error))
@@ -216,6 +224,10 @@ impl Reader<'_> {
         {
             return Err(self.bad("patch_size", format!("{patch_size:?} with spacing {spacing:?}")));
         }
+        let voxels = patch_size.iter().try_fold(1usize, |n, &length| n.checked_mul(length));
+        if voxels.is_none_or(|voxels| voxels > MOST_VOXELS) {
+            return Err(self.bad("patch_size", format!("{patch_size:?}, more than {MOST_VOXELS} voxels")));
+        }
         if spacing.iter().any(|mm| !(*mm > 0.0 && mm.is_finite())) {
             return Err(self.bad("spacing", format!("{spacing:?}")));
         }
@@ -229,6 +241,10 @@ impl Reader<'_> {
         if use_mask_for_norm.len() != normalization_schemes.len() {
             return Err(self.bad("use_mask_for_norm", format!("{use_mask_for_norm:?}, not one per channel")));
         }
+        let preprocessor: String = self.or("preprocessor_name", "DefaultPreprocessor".to_owned())?;
+        if preprocessor != "DefaultPreprocessor" {
+            return Err(self.unknown("preprocessor_name", &preprocessor));
+        }
         let architecture = self.architecture()?;
         if architecture.dimensions() != patch_size.len() {
             return Err(self
@@ -237,7 +253,6 @@ impl Reader<'_> {
         let default = |key: &str| self.or(key, "resample_data_or_seg_to_shape".to_owned());
         Ok(Configuration {
             name: name.to_owned(),
-            data_identifier: self.get("data_identifier")?,
             batch_size: self.get("batch_size")?,
             median_image_size_in_voxels: self.or("median_image_size_in_voxels", Vec::new())?,
             spacing,
@@ -257,15 +272,24 @@ impl Reader<'_> {
     }
 
     fn architecture(&self) -> Result<Architecture> {
-        let Some(block) = self.json.get("architecture") else { return self.old_architecture() };
+        let Some(block) = self.json.get("architecture") else {
+            if self.json.contains_key("UNet_class_name") {
+                return self.old_architecture();
+            }
+            return Err(self.bad("architecture", "missing, and so is `UNet_class_name` of older plans"));
+        };
         let class_name = block["network_class_name"].as_str().unwrap_or_default();
         let class = self.class(class_name)?;
         let json = block["arch_kwargs"].as_object().ok_or_else(|| self.bad("arch_kwargs", "missing"))?;
         let inner = Reader { json, place: format!("{}, architecture", self.place) };
         inner.only_stock_layers()?;
+        inner.no_further_options()?;
         let depth =
             if class == NetworkClass::PlainConvUNet { "n_conv_per_stage" } else { "n_blocks_per_stage" };
         let stages: usize = inner.get("n_stages")?;
+        if stages > MOST_STAGES {
+            return Err(inner.bad("n_stages", format!("{stages}, expected at most {MOST_STAGES}")));
+        }
         let norm = json.get("norm_op_kwargs").cloned().unwrap_or_default();
         let nonlin = json.get("nonlin_kwargs").cloned().unwrap_or_default();
         inner.checked(Architecture {
@@ -320,6 +344,34 @@ impl Reader<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Options that Galen does not read must be off: they change the network.
+    fn no_further_options(&self) -> Result<()> {
+        const READ: &[&str] = &[
+            "n_stages",
+            "features_per_stage",
+            "conv_op",
+            "kernel_sizes",
+            "strides",
+            "n_conv_per_stage",
+            "n_blocks_per_stage",
+            "n_conv_per_stage_decoder",
+            "conv_bias",
+            "norm_op",
+            "norm_op_kwargs",
+            "dropout_op",
+            "dropout_op_kwargs",
+            "nonlin",
+            "nonlin_kwargs",
+            "deep_supervision", // a matter of training; the weights are the same
+        ];
+        let off =
+            |value: &Value| value.is_null() || value.as_bool() == Some(false) || value.as_f64() == Some(0.0);
+        match self.json.iter().find(|(key, value)| !READ.contains(&key.as_str()) && !off(value)) {
+            Some((key, value)) => Err(self.unknown(key, value)),
+            None => Ok(()),
+        }
     }
 
     fn old_architecture(&self) -> Result<Architecture> {
@@ -399,6 +451,20 @@ mod tests {
         let unknown = plans(json!({ "2d": configuration("some.Primus") }));
         assert!(unknown.configuration("2d").unwrap_err().to_string().contains("some.Primus"));
         assert!(unknown.configuration("3d").unwrap_err().to_string().contains("only 2d"));
+    }
+
+    #[test]
+    fn what_only_later_versions_have_is_named() {
+        let refusal = |change: &dyn Fn(&mut Value)| {
+            let mut configuration = configuration("moved.PlainConvUNet");
+            change(&mut configuration);
+            plans(json!({ "2d": configuration })).configuration("2d").unwrap_err().to_string()
+        };
+        assert!(refusal(&|c| c["preprocessor_name"] = json!("Preprocessor9")).contains("Preprocessor9"));
+        let named = refusal(&|c| c["architecture"]["arch_kwargs"]["nonlin_first"] = json!(true));
+        assert!(named.contains("`nonlin_first` is `true`"), "{named}");
+        let missing = refusal(&|c| drop(c.as_object_mut().unwrap().remove("architecture")));
+        assert!(missing.contains("`architecture` is missing"), "{missing}");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use crate::resample::{Change, Method, TieRule, permuted};
 use galen_core::{Error, Geometry, LabelMap, Result, Volume};
 use serde::{Deserialize, Serialize};
 
+/// Values of a prepared image beyond which its spacing must be wrong: 16 GiB, a CT of 1600 voxels a side.
+const MOST_VALUES: usize = 1 << 32;
+
 /// A case on the network's grid and axis order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prepared {
@@ -69,6 +72,12 @@ pub fn prepare_with(
         let what = format!("{from:?} voxels vanish at the spacing of the plan ({target:?} mm)");
         return Err(Error::input("image", what, "check its spacing: galen info"));
     }
+    let values = to.iter().try_fold(cropped.channels.len(), |n, &length| n.checked_mul(length));
+    if values.is_none_or(|values| values > MOST_VALUES) {
+        let what =
+            format!("{from:?} voxels of {spacing:?} mm would become {to:?}, more than {MOST_VALUES} values");
+        return Err(Error::input("image", what, "check its spacing: galen info"));
+    }
     let Cropped { mut channels, labels: marked, undo } = cropped;
     for (channel, values) in channels.iter_mut().enumerate() {
         normalise(values, channel, &marked, plans, configuration)?;
@@ -87,7 +96,10 @@ pub fn prepare_with(
     let count = channels.len();
     let mut image = Vec::with_capacity(count * size.iter().product::<usize>());
     for values in channels {
-        image.extend(of_image.image(&values, &change));
+        match size == from {
+            true => image.extend_from_slice(&values),
+            false => image.extend(of_image.image(&values, &change)),
+        }
     }
     Ok((Prepared { channels: count, size, image, labels }, undo))
 }
@@ -176,8 +188,9 @@ fn check(image: &Volume, labels: Option<&LabelMap>, configuration: &Configuratio
     Ok(())
 }
 
-/// 2D configurations keep the case's own spacing between slices.
-fn target_spacing(configuration: &Configuration, spacing: [f64; 3]) -> [f64; 3] {
+/// Spacing of the network's grid for a case of this spacing, mm, `(z, y, x)` in the network's axis order: 2D
+/// configurations keep the case's own between slices.
+pub fn target_spacing(configuration: &Configuration, spacing: [f64; 3]) -> [f64; 3] {
     match *configuration.spacing.as_slice() {
         [y, x] => [spacing[0], y, x],
         [z, y, x] => [z, y, x],

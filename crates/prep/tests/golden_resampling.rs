@@ -3,7 +3,7 @@
 
 mod goldens;
 
-use galen_prep::resample::{Change, LogitSlabs, LogitValues, Method, TieRule, image_f64, thick_axis};
+use galen_prep::resample::{Change, LogitSlabs, Method, TieRule, image_f64, thick_axis};
 use goldens::{files, goldens, npz, npz_keys, npz_shape};
 use serde_json::json;
 use std::io::Read;
@@ -130,8 +130,7 @@ impl<'a> Case<'a> {
     fn half(&self, key: &str, method: Method) {
         let input = self.input.iter().map(|&v| half(v)).collect::<Vec<f32>>();
         let classes = input.len() / self.voxels();
-        let slabs =
-            LogitSlabs::new(LogitValues::Single(&input), classes, method, &self.change, true).unwrap();
+        let slabs = LogitSlabs::new(&input, classes, method, &self.change, true).unwrap();
         let mut ours = Vec::new();
         for class in 0..classes {
             slabs.planes(class, 0..slabs.size()[0], |_, plane| ours.extend_from_slice(plane));

@@ -35,7 +35,7 @@ impl Batches<'_> {
     /// Augmented batch of a training iteration.
     pub fn training(&self, iteration: u64) -> Result<Batch> {
         self.assemble(&self.training, |index| {
-            let (place, mut rng) = self.training.place(self.cases, iteration, index);
+            let (place, mut rng) = self.training.place(self.cases, iteration, index)?;
             let draw = Draw::new(&self.recipe, self.cases.channels(), &mut rng);
             let part = self.read(place, self.recipe.region(&draw))?;
             Ok(self.recipe.apply(&part, &draw))
@@ -46,7 +46,7 @@ impl Batches<'_> {
     pub fn validation(&self, number: u64) -> Result<Batch> {
         let whole = Region { lower: [0; 3], size: self.recipe.patch };
         self.assemble(&self.validation, |index| {
-            let (place, _) = self.validation.place(self.cases, VALIDATION | number, index);
+            let (place, _) = self.validation.place(self.cases, VALIDATION | number, index)?;
             Ok(self.recipe.plain(self.read(place, whole)?))
         })
     }

@@ -43,7 +43,8 @@ pub fn earlier(
     explanation.extend(damaged.iter().map(|error| format!("A damaged checkpoint was passed over: {error}")));
     let schedule = &checkpoint.state.schedule;
     explanation.push(format!(
-        "Resumed at iteration {} of {}; batch {}, {} features and seed {} as the run began.",
+        "Resumed at iteration {} of {}; schedule, batch {}, {} features and seed {} are those that the run began \
+         with, whatever this call asks for.",
         checkpoint.state.iterations(),
         schedule.iterations,
         schedule.batch_size,

@@ -138,10 +138,12 @@ fn largest_batch(
     let room = least * iterations / ITERATIONS_PLENTY;
     let batch = room.clamp(least, offer.batch_size.max(least));
     if batch == least {
-        said.push(format!(
-            "Batch: {least} instead of the plan's {}; more iterations are worth more.",
-            offer.batch_size
-        ));
+        said.push(if least == offer.batch_size {
+            format!("Batch: {least}, as planned.")
+        } else {
+            let planned = offer.batch_size;
+            format!("Batch: {least} instead of the plan's {planned}; more iterations are worth more.")
+        });
         return Ok((least, step));
     }
     let larger = time(features, batch)?;

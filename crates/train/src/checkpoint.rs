@@ -1,7 +1,7 @@
 //! Checkpoints: all that the next step depends on, so that a resumed run gives the same bytes as one that
 //! was never stopped.
 //!
-//! One folder per checkpoint (`iteration_N`: weights, momentum, state.json), filled under another name,
+//! One folder per checkpoint (`batch_N`: weights, momentum, state.json), filled under another name,
 //! forced to disk and then renamed; the two newest are kept, so a crash while writing leaves an older one.
 
 use crate::schedule::Schedule;
@@ -10,7 +10,6 @@ use galen_core::{Error, Result};
 use galen_models::{Hard, Weights};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const FORMAT: u32 = 1;
@@ -112,6 +111,10 @@ pub fn write(folder: &Path, state: &State, weights: &Weights, momentum: &Weights
     let system = |path: &Path, error: std::io::Error| Error::system(path.display(), &error);
     // Named by batches, since a stop during validation comes after the same training iteration.
     let target = folder.join(format!("batch_{:010}", state.position));
+    // Stopped again before the first batch after a resume: it is there, and stays there.
+    if read(&target).is_ok_and(|there| there.state == *state) {
+        return Ok(target);
+    }
     let beside = folder.join(format!(".partial_{:010}", state.position));
     let _ = fs::remove_dir_all(&beside); // a leftover of a crash, usually not there
     fs::create_dir_all(&beside).map_err(|e| system(&beside, e))?;
@@ -119,18 +122,19 @@ pub fn write(folder: &Path, state: &State, weights: &Weights, momentum: &Weights
     momentum.write_safetensors(&beside.join("momentum.safetensors"))?;
     let text = serde_json::to_vec_pretty(state).map_err(|e| Error::bug("checkpoint", e))?;
     let path = beside.join("state.json");
-    write_and_sync(&path, &text).map_err(|e| system(&path, e))?;
+    galen_io::replace_file(&path, &text)?;
     sync_folder(&beside);
-    let _ = fs::remove_dir_all(&target); // the same checkpoint from before a resume
+    let _ = fs::remove_dir_all(&target); // a damaged one, which the resume passed over
     fs::rename(&beside, &target).map_err(|e| system(&target, e))?;
     sync_folder(folder);
     keep_newest(folder, KEPT);
     Ok(target)
 }
 
-/// Removes all but the newest `kept` checkpoints.
+/// Removes all but the newest `kept` checkpoints, and what killed runs left half-written.
 pub fn keep_newest(folder: &Path, kept: usize) {
-    for old in generations(folder).into_iter().skip(kept) {
+    let old = generations(folder).into_iter().skip(kept);
+    for old in old.chain(entries(folder, ".partial_")) {
         let _ = fs::remove_dir_all(old); // an old one that stays costs only space
     }
 }
@@ -166,18 +170,17 @@ fn read(path: &Path) -> Result<Checkpoint> {
 
 /// Complete checkpoints, newest first.
 fn generations(folder: &Path) -> Vec<PathBuf> {
-    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
-    let whole =
-        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("batch_"));
-    let mut found: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(whole).collect();
+    let mut found = entries(folder, "batch_");
     found.sort_unstable_by(|a, b| b.cmp(a));
     found
 }
 
-fn write_and_sync(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+/// What is in a folder under names that begin so.
+fn entries(folder: &Path, prefix: &str) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(folder) else { return Vec::new() };
+    let begins =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(prefix));
+    entries.flatten().map(|entry| entry.path()).filter(begins).collect()
 }
 
 /// Makes a rename or a new file in `folder` durable, where the system allows that.
@@ -185,14 +188,6 @@ fn sync_folder(folder: &Path) {
     if let Ok(folder) = File::open(folder) {
         let _ = folder.sync_all(); // not every system syncs folders; the files themselves are synced
     }
-}
-
-/// Replaces a file as a whole.
-pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
-    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-    let beside = path.with_file_name(format!(".{name}.partial"));
-    let written = write_and_sync(&beside, content).and_then(|()| fs::rename(&beside, path));
-    written.map_err(|error| Error::system(path.display(), &error))
 }
 
 #[cfg(test)]
@@ -227,6 +222,21 @@ mod tests {
         fs::write(folder.path().join("batch_0000000006/state.json"), b"{").unwrap();
         assert!(latest(folder.path()).is_err());
         assert!(latest(&folder.path().join("nothing")).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_there_is_kept_and_half_written_ones_are_swept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = write(folder.path(), &at(6), &one(1.0), &one(0.5)).unwrap();
+        let made = fs::metadata(path.join("state.json")).unwrap().modified().unwrap();
+        fs::create_dir(folder.path().join(".partial_0000000009")).unwrap();
+        assert_eq!(write(folder.path(), &at(6), &one(1.0), &one(0.5)).unwrap(), path);
+        assert_eq!(fs::metadata(path.join("state.json")).unwrap().modified().unwrap(), made);
+        write(folder.path(), &at(8), &one(1.0), &one(0.5)).unwrap();
+        let mut names: Vec<_> =
+            fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["batch_0000000006", "batch_0000000008"]);
     }
 
     #[test]

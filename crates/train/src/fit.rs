@@ -13,6 +13,9 @@ use galen_core::{Error, Result};
 use galen_models::{LossSpec, Network, Sgd, Training, polynomial_rate};
 use std::time::Instant;
 
+/// Steps in a row whose gradient is no number before training is given up.
+const SKIPPED_MOST: usize = 10;
+
 /// A run that stands ready.
 pub(crate) struct Run<'a> {
     /// Everything that the next step depends on.
@@ -22,6 +25,8 @@ pub(crate) struct Run<'a> {
     folder: &'a RunFolder,
     /// Size of the network's patch, `(z, y, x)`.
     patch: [usize; 3],
+    /// Steps in a row that changed nothing.
+    skipped: usize,
     began: Instant,
     first_position: u64,
     epoch_began: Instant,
@@ -46,7 +51,18 @@ impl<'a> Run<'a> {
         let first_position = checkpoint.state.position;
         let training = network.training(checkpoint.weights, loss)?;
         let (state, now) = (checkpoint.state, Instant::now());
-        Ok(Self { state, training, optimiser, folder, patch, began: now, first_position, epoch_began: now })
+        let skipped = 0;
+        Ok(Self {
+            state,
+            training,
+            optimiser,
+            folder,
+            patch,
+            skipped,
+            began: now,
+            first_position,
+            epoch_began: now,
+        })
     }
 
     /// Weights as they are now.
@@ -92,12 +108,20 @@ impl<'a> Run<'a> {
                 return Err(diverged(self.state.iterations() + 1));
             }
             let rate = polynomial_rate(self.state.schedule.optimiser.rate, epoch, self.state.schedule.epochs);
-            self.training.update(&mut self.optimiser, rate);
+            let norm = self.training.update(&mut self.optimiser, rate);
+            // Such a step changes nothing; a run of nothing but such steps would look like a training.
+            self.skipped = if norm.is_finite() { 0 } else { self.skipped + 1 };
+            if self.skipped == SKIPPED_MOST {
+                return Err(diverged(self.state.iterations() + 1));
+            }
             self.state.running.train_loss += loss;
             self.state.position += 1;
             watch.on_iteration(self.state.iterations(), self.state.schedule.iterations, loss);
         } else {
             let found = self.training.evaluate(&batch.images, n, self.patch, &batch.targets)?;
+            if !found.loss.is_finite() {
+                return Err(diverged(self.state.iterations()));
+            }
             self.state.running.val_loss += found.loss;
             self.state.running.add(&found.counts);
             self.state.position += 1;
@@ -185,7 +209,7 @@ fn mean_of_defined(values: &[Option<f64>]) -> f64 {
 fn diverged(iteration: usize) -> Error {
     Error::input(
         "training",
-        format!("the loss of iteration {iteration} is not a number"),
+        format!("loss or gradient of iteration {iteration} is not a number"),
         "check the images for extreme values (`galen check`), or train with another --seed",
     )
 }

@@ -93,11 +93,14 @@ pub fn ordered<T: Send, R>(
         State { ready: BTreeMap::new(), next: first, wanted: first, end, closed: false, broken: false };
     let shared = Shared { state: Mutex::new(state), changed: Condvar::new() };
     std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| produce(&shared, &make));
-        }
-        let _close = CloseOnDrop(&shared);
-        consume(&mut Queue { shared: &shared })
+        let makers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| produce(&shared, &make))).collect();
+        let result = {
+            let _close = CloseOnDrop(&shared);
+            consume(&mut Queue { shared: &shared })
+        };
+        // The consumer was told of a maker that died; joined here, its panic does not end the process as well.
+        makers.into_iter().for_each(|maker| drop(maker.join()));
+        result
     })
 }
 
@@ -138,6 +141,13 @@ mod tests {
             });
             assert_eq!(got, (3..40).map(|n| n * n).collect::<Vec<u64>>());
         }
+    }
+
+    #[test]
+    fn a_maker_that_dies_ends_the_queue_and_not_the_process() {
+        let die_at_3 = |n: u64| assert!(n < 3);
+        let got = ordered(0, 10, 1, die_at_3, |queue| std::iter::from_fn(|| queue.next()).count());
+        assert!(got <= 3);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! Files of a run beside its weights: `run.json`, `metrics.jsonl`, `progress.svg`.
 
-use crate::checkpoint::replace;
 use crate::curves;
 use crate::schedule::Schedule;
 use crate::watch::{Epoch, EpochReport};
@@ -110,7 +109,7 @@ impl RunFolder {
     /// Writes `run.json`.
     pub fn record(&self, record: &RunRecord) -> Result<()> {
         let text = serde_json::to_vec_pretty(record).map_err(|error| Error::bug("run.json", error))?;
-        replace(&self.path.join("run.json"), &text)
+        galen_io::replace_file(&self.path.join("run.json"), &text)
     }
 
     /// The record of an earlier process of the same run.
@@ -130,7 +129,7 @@ impl RunFolder {
             json_line(&known.unwrap_or(lost))
         };
         let text = history.iter().map(line).collect::<Result<String>>()?;
-        replace(&self.path.join("metrics.jsonl"), text.as_bytes())
+        galen_io::replace_file(&self.path.join("metrics.jsonl"), text.as_bytes())
     }
 
     /// Adds a line to `metrics.jsonl` and draws `progress.svg` again.
@@ -141,7 +140,7 @@ impl RunFolder {
         let mut file = std::fs::OpenOptions::new().create(true).append(true).open(&path).map_err(system)?;
         file.write_all(json_line(report)?.as_bytes()).map_err(system)?;
         let svg = curves::draw(history).map_err(|error| Error::bug("progress.svg", error))?;
-        replace(&self.path.join("progress.svg"), svg.as_bytes())
+        galen_io::replace_file(&self.path.join("progress.svg"), svg.as_bytes())
     }
 }
 

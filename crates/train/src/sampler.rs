@@ -2,9 +2,11 @@
 //! Source: nnU-Net 2.8.1 `dataloading/data_loader`. Differs: one random stream per (seed, iteration,
 //! sample), so a sample does not depend on what was drawn before it.
 
+use galen_core::Result;
 use galen_prep::ClassLocations;
 use galen_prep::augment::{below, stream};
 use rand_chacha::ChaCha8Rng;
+use std::sync::Arc;
 
 /// Share of a batch whose boxes are placed on foreground.
 const OVERSAMPLED: f64 = 0.33;
@@ -16,7 +18,7 @@ pub trait Cases: Sync {
     /// Stored size of a case, `(z, y, x)`.
     fn size(&self, case: usize) -> [usize; 3];
     /// Voxels per label or region.
-    fn locations(&self, case: usize) -> &[ClassLocations];
+    fn locations(&self, case: usize) -> Result<Arc<Vec<ClassLocations>>>;
     /// Reads a box of a case: image 0 and label -1 outside.
     fn crop(
         &self,
@@ -25,7 +27,7 @@ pub trait Cases: Sync {
         size: [usize; 3],
         image: &mut [f32],
         labels: &mut [i16],
-    ) -> galen_core::Result<()>;
+    ) -> Result<()>;
 }
 
 /// Where a sample comes from.
@@ -56,14 +58,14 @@ pub struct Sampler {
 
 impl Sampler {
     /// The place of sample `index` of batch `iteration`, and the stream that goes on with its augmentation.
-    pub fn place(&self, cases: &dyn Cases, iteration: u64, index: usize) -> (Place, ChaCha8Rng) {
+    pub fn place(&self, cases: &dyn Cases, iteration: u64, index: usize) -> Result<(Place, ChaCha8Rng)> {
         let mut rng = stream(self.seed, iteration, index as u64);
         let case = self.cases[below(&mut rng, self.cases.len())];
         let (low, high) = bounds(cases.size(case), self.initial, self.patch);
         let voxel = if is_forced(index, self.batch) {
-            foreground_voxel(cases.locations(case), &mut rng)
+            foreground_voxel(&cases.locations(case)?, &mut rng)
         } else if self.has_ignore {
-            annotated_voxel(cases.locations(case), &mut rng)
+            annotated_voxel(&cases.locations(case)?, &mut rng)
         } else {
             None
         };
@@ -72,7 +74,7 @@ impl Sampler {
             Some(voxel) => low[axis].max(voxel[axis] as isize - (self.initial[axis] / 2) as isize),
             None => low[axis] + below(&mut rng, (high[axis] - low[axis] + 1).max(1) as usize) as isize,
         });
-        (Place { case, lower }, rng)
+        Ok((Place { case, lower }, rng))
     }
 }
 
@@ -145,12 +147,10 @@ mod tests {
         fn size(&self, _: usize) -> [usize; 3] {
             [10, 12, 14]
         }
-        fn locations(&self, case: usize) -> &[ClassLocations] {
-            static FIRST: std::sync::OnceLock<[ClassLocations; 3]> = std::sync::OnceLock::new();
+        fn locations(&self, case: usize) -> Result<Arc<Vec<ClassLocations>>> {
             let class = |value: i16, voxels: Vec<[u32; 3]>| ClassLocations { values: vec![value], voxels };
-            let first = FIRST
-                .get_or_init(|| [class(-1, vec![[1, 1, 1]]), class(1, vec![[9, 11, 13]]), class(2, vec![])]);
-            if case == 0 { first } else { &[] }
+            let first = vec![class(-1, vec![[1, 1, 1]]), class(1, vec![[9, 11, 13]]), class(2, vec![])];
+            Ok(Arc::new(if case == 0 { first } else { Vec::new() }))
         }
         fn crop(
             &self,
@@ -175,7 +175,7 @@ mod tests {
             seed: 1,
         };
         for iteration in 0..200 {
-            let (place, _) = sampler.place(&Two, iteration, 1);
+            let (place, _) = sampler.place(&Two, iteration, 1).unwrap();
             if place.case == 0 {
                 assert_eq!(
                     place.lower,
@@ -183,15 +183,15 @@ mod tests {
                     "class 1 is the only one with voxels besides the annotated"
                 );
             }
-            let (place, _) = sampler.place(&Two, iteration, 0);
+            let (place, _) = sampler.place(&Two, iteration, 0).unwrap();
             for (lower, size) in place.lower.into_iter().zip([10, 12, 14]) {
                 assert!((-1..=size + 1 - 6).contains(&lower), "{lower}");
             }
         }
         sampler.has_ignore = true;
-        let (place, _) = sampler.place(&Two, 0, 0);
+        let (place, _) = sampler.place(&Two, 0, 0).unwrap();
         assert!(place.case == 1 || place.lower == [-1; 3]);
-        let again = sampler.place(&Two, 7, 0).0;
-        assert_eq!(sampler.place(&Two, 7, 0).0, again);
+        let again = sampler.place(&Two, 7, 0).unwrap().0;
+        assert_eq!(sampler.place(&Two, 7, 0).unwrap().0, again);
     }
 }

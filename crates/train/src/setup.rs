@@ -123,10 +123,14 @@ pub fn train(setup: &Setup<'_>, options: &Options, watch: &mut dyn Watch) -> Res
     record.iterations_per_second =
         (iterations - record.first_iteration) as f64 / stepping.elapsed().as_secs_f64();
     record.peak_memory_bytes = peak_memory();
-    record.complete = ended.is_ok();
-    folder.record(&record)?;
+    if ended.is_err() {
+        folder.record(&record)?;
+    }
     ended?;
     finish(options, &run)?;
+    // Last, so that a run which calls itself complete has its weights.
+    record.complete = true;
+    folder.record(&record)?;
     checkpoint::keep_newest(&folder.checkpoints(), 1);
     Ok(Outcome {
         folder: folder.path.clone(),

@@ -6,6 +6,7 @@ use crate::watch::Watch;
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Split, Store};
 use galen_prep::{ClassLocations, Configuration, Plans};
+use std::sync::Arc;
 
 /// A store with one number of channels.
 struct StoreCases<'a> {
@@ -22,8 +23,8 @@ impl Cases for StoreCases<'_> {
         self.store.entry(case).size
     }
 
-    fn locations(&self, case: usize) -> &[ClassLocations] {
-        &self.store.entry(case).locations
+    fn locations(&self, case: usize) -> Result<Arc<Vec<ClassLocations>>> {
+        self.store.locations(case)
     }
 
     fn crop(
@@ -81,7 +82,7 @@ pub fn fit(
 /// Places of cases in the store.
 fn indices(store: &Store, ids: &[String]) -> Result<Vec<usize>> {
     let find = |id: &String| {
-        store.ids().iter().position(|stored| stored == id).ok_or_else(|| {
+        store.index_of(id).ok_or_else(|| {
             Error::input(
                 id,
                 "the split names this case, but it is not among the preprocessed ones",

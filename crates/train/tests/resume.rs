@@ -6,12 +6,13 @@ use galen_train::{Budget, Cases, EpochReport, Options, Outcome, Setup, Silent, W
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 const SIZE: [usize; 3] = [20, 18, 22];
 
 /// Bright balls, one class, at places that differ from case to case.
 struct Balls {
-    locations: Vec<Vec<ClassLocations>>,
+    locations: Vec<Arc<Vec<ClassLocations>>>,
 }
 
 fn inside(case: usize, [z, y, x]: [isize; 3]) -> bool {
@@ -29,7 +30,7 @@ impl Balls {
                     voxels.push(at.map(|v| v as u32));
                 }
             }
-            vec![ClassLocations { values: vec![1], voxels }]
+            Arc::new(vec![ClassLocations { values: vec![1], voxels }])
         };
         Self { locations: (0..cases).map(of).collect() }
     }
@@ -42,8 +43,8 @@ impl Cases for Balls {
     fn size(&self, _: usize) -> [usize; 3] {
         SIZE
     }
-    fn locations(&self, case: usize) -> &[ClassLocations] {
-        &self.locations[case]
+    fn locations(&self, case: usize) -> Result<Arc<Vec<ClassLocations>>> {
+        Ok(self.locations[case].clone())
     }
     fn crop(
         &self,
@@ -165,7 +166,7 @@ fn a_resumed_run_gives_the_bytes_of_an_uninterrupted_one() {
     assert_eq!((outcome.iterations, outcome.first_iteration), (12, 0));
     // Two epochs of six training batches and one of validation: stopped after 3 iterations, then 3 later
     // and before validation, then right after the epoch.
-    for (at, resume) in [(3, false), (3, true), (1, true)] {
+    for (at, resume) in [(3, false), (0, true), (3, true), (1, true)] {
         let error = run(&stopped, 12, resume, &mut StopAt { asked: 0, at }).unwrap_err();
         assert_eq!(error.kind(), Kind::Interrupted, "{error}");
     }

@@ -2,7 +2,7 @@
 
 use super::finding::{Finding, FindingKind};
 use crate::dataset::{Case, Dataset};
-use galen_core::{Geometry, LabelMap, Mismatch, Scalar, Volume, with_voxels};
+use galen_core::{Geometry, LabelMap, Mismatch, Scalar, Volume, label_of, with_voxels};
 use sha2::{Digest, Sha256};
 use std::path::Path;
 
@@ -10,8 +10,6 @@ use std::path::Path;
 const MOST_LABELS: usize = 100;
 /// Values listed in a message.
 const MOST_LISTED: usize = 12;
-/// Directions that differ by more than this (cosine) are another orientation, not rounding.
-const ROUNDED_COSINE: f64 = 0.01;
 
 /// What one case shows.
 #[derive(Default)]
@@ -120,30 +118,21 @@ fn hash_grid(grid: &Geometry, hash: &mut Sha256) {
 
 /// Reports every way in which two grids of a case differ, not only the first.
 fn compare(first: &Geometry, other: &Geometry, file: &str, report: &mut Report) {
-    let mut other = other.clone();
-    while let Some(mismatch) = first.differs(&other) {
+    for mismatch in first.mismatches(other) {
         let message = match &mismatch {
             Mismatch::Size => {
                 format!("{file}: {:?} voxels (z, y, x), the first image {:?}", other.size, first.size)
             }
             _ => format!("{file}: differs from the first image in {mismatch}"),
         };
-        // Only rounding when it is far less than a voxel: networks see arrays, so this trains well.
-        let half = first.spacing.iter().copied().fold(f64::INFINITY, f64::min) / 2.0;
-        let (kind, rounding) = match mismatch {
-            Mismatch::Size => (FindingKind::SizeMismatch, false),
-            Mismatch::Spacing(_) => (FindingKind::SpacingMismatch, false),
-            Mismatch::Direction(cosine) => (FindingKind::DirectionMismatch, cosine < ROUNDED_COSINE),
-            Mismatch::Origin(mm) => (FindingKind::OriginMismatch, mm < half),
+        let kind = match mismatch {
+            Mismatch::Size => FindingKind::SizeMismatch,
+            Mismatch::Spacing(_) => FindingKind::SpacingMismatch,
+            Mismatch::Direction(_) => FindingKind::DirectionMismatch,
+            Mismatch::Origin(_) => FindingKind::OriginMismatch,
         };
         let finding = Finding::new(&report.id, kind, message);
-        report.findings.push(if rounding { finding.warning() } else { finding });
-        match mismatch {
-            Mismatch::Size => other.size = first.size,
-            Mismatch::Spacing(_) => other.spacing = first.spacing,
-            Mismatch::Direction(_) => other.direction = first.direction,
-            Mismatch::Origin(_) => other.origin = first.origin,
-        }
+        report.findings.push(if first.is_rounding(&mismatch) { finding.warning() } else { finding });
     }
 }
 
@@ -167,10 +156,8 @@ fn examine_mask(dataset: &Dataset, file: &Path, grid: Option<&Geometry>, report:
 
 /// Voxels that are no whole number from 0 to 65535.
 fn not_labels(mask: &Volume) -> usize {
-    let wrong =
-        |value: f64| !(0.0..=65535.0).contains(&value.round()) || (value - value.round()).abs() > 1e-4;
-    let true_value = |stored: f64| stored * mask.slope + mask.intercept;
-    with_voxels!(&mask.voxels, v => v.iter().filter(|x| wrong(true_value(x.as_f64()))).count())
+    let wrong = |stored: f64| label_of(stored * mask.slope + mask.intercept).is_none();
+    with_voxels!(&mask.voxels, v => v.iter().filter(|x| wrong(x.as_f64())).count())
 }
 
 fn judge_labels(dataset: &Dataset, file: &Path, map: &LabelMap, report: &mut Report) {

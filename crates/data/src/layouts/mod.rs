@@ -50,8 +50,8 @@ pub(crate) fn file_names(folder: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Splits `CASE_0002` into `CASE` and 2.
-pub(crate) fn channel_of(stem: &str) -> Option<(&str, usize)> {
+/// Splits nnU-Net's file name without ending, `CASE_0002`, into `CASE` and channel 2.
+pub fn channel_of(stem: &str) -> Option<(&str, usize)> {
     let (id, digits) = stem.rsplit_once('_')?;
     let four = digits.len() == 4 && digits.bytes().all(|b| b.is_ascii_digit());
     if four && !id.is_empty() { Some((id, digits.parse().ok()?)) } else { None }

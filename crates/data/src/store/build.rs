@@ -11,7 +11,7 @@ use galen_core::{Error, Result};
 use galen_prep::{Configuration, Plans};
 use sha2::{Digest, Sha256};
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 impl Store {
     /// Preprocesses all complete training cases into `folder` and opens the result. Cases that are there and
@@ -23,59 +23,113 @@ impl Store {
         folder: &Path,
         progress: Progress,
     ) -> Result<Self> {
-        require_cases(dataset.training.len(), &dataset.name)?;
-        for problem in &dataset.problems {
-            tracing::warn!("left out: {problem}");
-        }
-        let settings = plans.configuration(configuration)?;
-        std::fs::create_dir_all(folder).map_err(|error| Error::system(folder.display(), &error))?;
-        let _lock = lock(folder)?;
-        remove_unfinished(folder)?;
-        let shared = shared_hash(dataset, plans, configuration)?;
-        let cases = &dataset.training;
-        let inputs = cases.iter().map(|case| case_hash(&shared, case)).collect::<Result<Vec<_>>>()?;
-        // Preprocessing holds the image, its resampled copy and one channel in double precision.
-        let bytes = |index: usize| expected_bytes(&cases[index]).saturating_mul(2);
-        let results = for_each_case(cases.len(), bytes, progress, |index| {
-            make_case(dataset, plans, &settings, folder, &cases[index], &inputs[index])
-        });
-        let ids: Vec<&str> = cases.iter().map(|case| case.id.as_str()).collect();
-        all_or_first(results, &ids)?;
-        let contents = Contents {
-            format: FORMAT,
-            dataset: dataset.name.clone(),
-            configuration: configuration.to_owned(),
-            channels: dataset.channel_names.len(),
-            cases: dataset.training_ids().into_iter().zip(inputs).collect(),
-        };
-        write_json(&folder.join("store.json"), &contents)?;
-        Self::open(folder)
+        build(dataset, plans, configuration, folder, progress, &Scans)
     }
 }
 
-fn make_case(
+/// Where the cases of a store come from.
+pub(super) trait Source: Sync {
+    /// Files that a case is made from; when one changes, the case is made again.
+    fn files(&self, case: &Case) -> Result<Vec<PathBuf>>;
+
+    /// Makes a case file.
+    fn make(
+        &self,
+        dataset: &Dataset,
+        plans: &Plans,
+        settings: &Configuration,
+        case: &Case,
+        path: &Path,
+        inputs: &str,
+    ) -> Result<()>;
+}
+
+/// Makes or completes a store.
+pub(super) fn build(
     dataset: &Dataset,
     plans: &Plans,
-    settings: &Configuration,
+    configuration: &str,
     folder: &Path,
-    case: &Case,
-    inputs: &str,
-) -> Result<()> {
-    let path = case_path(folder, &case.id);
-    if CaseFile::open(&path).is_ok_and(|there| there.header.inputs == inputs) {
-        return Ok(());
+    progress: Progress,
+    source: &dyn Source,
+) -> Result<Store> {
+    require_cases(dataset.training.len(), &dataset.name)?;
+    for problem in &dataset.problems {
+        tracing::warn!("left out: {problem}");
     }
-    let (image, labels) = (dataset.read_image(case)?, dataset.read_labels(case)?);
-    if image.geometry.size != labels.geometry.size {
-        let what = format!("image has {:?} voxels, mask {:?}", image.geometry.size, labels.geometry.size);
-        return Err(Error::input("mask", what, "run `galen check` on the dataset"));
+    let settings = plans.configuration(configuration)?;
+    let cases = &dataset.training;
+    let files = cases.iter().map(|case| source.files(case)).collect::<Result<Vec<_>>>()?;
+    std::fs::create_dir_all(folder).map_err(|error| Error::system(folder.display(), &error))?;
+    let _lock = lock(folder)?;
+    remove_unfinished(folder)?;
+    let shared = shared_hash(dataset, plans, configuration)?;
+    let inputs = files.iter().map(|files| case_hash(&shared, files)).collect::<Result<Vec<_>>>()?;
+    // Preprocessing holds the image, its resampled copy and one channel in double precision.
+    let bytes = |index: usize| {
+        let grown = growth(&cases[index], plans, &settings);
+        (expected_bytes(&cases[index]) as f64 * 2.0 * grown) as usize
+    };
+    let results = for_each_case(cases.len(), bytes, progress, |index| {
+        let path = case_path(folder, &cases[index].id);
+        if CaseFile::open(&path).is_ok_and(|there| there.header.inputs == inputs[index]) {
+            return Ok(());
+        }
+        source.make(dataset, plans, &settings, &cases[index], &path, &inputs[index])
+    });
+    let ids: Vec<&str> = cases.iter().map(|case| case.id.as_str()).collect();
+    all_or_first(results, &ids)?;
+    let contents = Contents {
+        format: FORMAT,
+        dataset: dataset.name.clone(),
+        configuration: configuration.to_owned(),
+        channels: dataset.channel_names.len(),
+        cases: dataset.training_ids().into_iter().zip(inputs).collect(),
+    };
+    write_json(&folder.join("store.json"), &contents)?;
+    Store::open(folder)
+}
+
+/// How many times as many voxels the resampled case has as the scan, 1 when it has fewer.
+fn growth(case: &Case, plans: &Plans, settings: &Configuration) -> f64 {
+    let Some(Ok(header)) = case.images.first().map(|file| galen_io::read_header(file)) else { return 1.0 };
+    let first = 3 - settings.spacing.len();
+    let ratio =
+        |axis: usize| header.geometry.spacing[plans.transpose_forward[axis]] / settings.spacing[axis - first];
+    (first..3).map(ratio).product::<f64>().max(1.0)
+}
+
+/// The scans themselves.
+struct Scans;
+
+impl Source for Scans {
+    fn files(&self, case: &Case) -> Result<Vec<PathBuf>> {
+        // A detached header stays the same when its voxels change. What cannot be read fails with its case.
+        let parts = |file: &PathBuf| galen_io::files_of(file).unwrap_or_else(|_| vec![file.clone()]);
+        Ok(case.images.iter().chain(&case.label).flat_map(parts).collect())
     }
-    let (prepared, undo) = galen_prep::prepare(&image, Some(&labels), plans, settings)?;
-    drop((image, labels));
-    let values = prepared.labels.as_deref().unwrap_or_default();
-    let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
-    let chunk = grid::chunk_for(&settings.patch_size);
-    CaseFile::write(&path, &case.id, inputs, chunk, &prepared, &locations, &undo)
+
+    fn make(
+        &self,
+        dataset: &Dataset,
+        plans: &Plans,
+        settings: &Configuration,
+        case: &Case,
+        path: &Path,
+        inputs: &str,
+    ) -> Result<()> {
+        let (image, labels) = (dataset.read_image(case)?, dataset.read_labels(case)?);
+        if image.geometry.size != labels.geometry.size {
+            let what = format!("image has {:?} voxels, mask {:?}", image.geometry.size, labels.geometry.size);
+            return Err(Error::input("mask", what, "run `galen check` on the dataset"));
+        }
+        let (prepared, undo) = galen_prep::prepare(&image, Some(&labels), plans, settings)?;
+        drop((image, labels));
+        let values = prepared.labels.as_deref().unwrap_or_default();
+        let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
+        let chunk = grid::chunk_for(&settings.patch_size);
+        CaseFile::write(path, &case.id, inputs, chunk, &prepared, &locations, &undo)
+    }
 }
 
 /// One build at a time; the lock goes with the process, however it ends.
@@ -120,10 +174,10 @@ fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str) -> Result<
 }
 
 /// Hash of one case: the shared one, and name, size and time of change of its files.
-fn case_hash(shared: &[u8], case: &Case) -> Result<String> {
+fn case_hash(shared: &[u8], files: &[PathBuf]) -> Result<String> {
     let mut hash = Sha256::new();
     hash.update(shared);
-    for file in case.images.iter().chain(&case.label) {
+    for file in files {
         let meta = std::fs::metadata(file).map_err(|error| Error::system(file.display(), &error))?;
         let changed = meta.modified().ok().and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok());
         hash.update(file.file_name().unwrap_or_default().as_encoded_bytes());

@@ -1,9 +1,10 @@
-//! Decoded chunks that were read lately, up to a fixed number of bytes. It changes speed, never results.
+//! Decoded chunks and positions that were read lately, up to a fixed number of bytes. It changes speed, never results.
 
+use galen_prep::ClassLocations;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Case, and channel (labels come after the last) with chunk.
+/// Case, and channel (labels come after the last) with chunk; the largest number for positions.
 pub(super) type Key = (usize, usize);
 
 /// A decoded chunk.
@@ -11,6 +12,7 @@ pub(super) type Key = (usize, usize);
 pub(super) enum Chunk {
     Image(Arc<Vec<f32>>),
     Labels(Arc<Vec<i16>>),
+    Locations(Arc<Vec<ClassLocations>>),
 }
 
 impl Chunk {
@@ -18,6 +20,7 @@ impl Chunk {
         match self {
             Self::Image(values) => values.len() * 4,
             Self::Labels(values) => values.len() * 2,
+            Self::Locations(classes) => classes.iter().map(|class| 12 * class.voxels.len() + 64).sum(),
         }
     }
 }

@@ -5,11 +5,13 @@
 //! Blocks are read with positioned reads rather than a memory map: a file that is cut short while it is in use
 //! is then an error that names it, not a crash, and it needs no `unsafe`.
 
+mod adopt;
 mod build;
 mod cache;
 mod case_file;
 mod codec;
 mod grid;
+mod nnunet_case;
 
 use cache::{Cache, Chunk};
 use case_file::CaseFile;
@@ -46,8 +48,6 @@ pub struct Entry {
     pub channels: usize,
     /// Stored size `(z, y, x)` in the network's axis order.
     pub size: [usize; 3],
-    /// Sampled voxels per label or region.
-    pub locations: Vec<ClassLocations>,
     /// The way back to the grid of the scan.
     pub undo: Undo,
 }
@@ -55,7 +55,6 @@ pub struct Entry {
 /// The preprocessed cases of one configuration.
 #[derive(Debug)]
 pub struct Store {
-    folder: PathBuf,
     ids: Vec<String>,
     entries: Vec<Entry>,
     files: Vec<CaseFile>,
@@ -83,13 +82,8 @@ impl Store {
             let what = format!("has format {}, this version reads {FORMAT}", contents.format);
             return Err(Error::input(file.display(), what, again));
         }
-        let mut store = Self {
-            folder: folder.to_path_buf(),
-            ids: Vec::new(),
-            entries: Vec::new(),
-            files: Vec::new(),
-            cache: Cache::new(CACHE_BYTES),
-        };
+        let mut store =
+            Self { ids: Vec::new(), entries: Vec::new(), files: Vec::new(), cache: Cache::new(CACHE_BYTES) };
         for (id, inputs) in contents.cases {
             let case = CaseFile::open(&case_path(folder, &id))?;
             if case.header.inputs != inputs
@@ -103,18 +97,12 @@ impl Store {
                 id: id.clone(),
                 channels: case.header.channels,
                 size: case.header.size,
-                locations: case.locations()?,
                 undo: case.header.undo.clone(),
             });
             store.ids.push(id);
             store.files.push(case);
         }
         Ok(store)
-    }
-
-    /// The folder.
-    pub fn folder(&self) -> &Path {
-        &self.folder
     }
 
     /// Cases, sorted bytewise.
@@ -130,6 +118,19 @@ impl Store {
     /// What is known about a case.
     pub fn entry(&self, index: usize) -> &Entry {
         &self.entries[index]
+    }
+
+    /// Sampled voxels per label or region. Read when they are asked for and cached like chunks: those of all cases
+    /// of a large dataset would take gigabytes.
+    pub fn locations(&self, index: usize) -> Result<Arc<Vec<ClassLocations>>> {
+        let key = (index, usize::MAX);
+        if let Some(Chunk::Locations(classes)) = self.cache.get(key) {
+            return Ok(classes);
+        }
+        let case = self.files.get(index).ok_or_else(|| Error::bug("store", format!("no case {index}")))?;
+        let classes = Arc::new(case.locations()?);
+        self.cache.put(key, Chunk::Locations(classes.clone()));
+        Ok(classes)
     }
 
     /// Reads a box of a case into `image` `[c, z, y, x]` and `labels` `[z, y, x]`. The box may reach beyond the

@@ -49,8 +49,6 @@ fn label_styles() -> String {
 
 fn head(report: &Report) -> Markup {
     let (class, sign) = match report.verdict.tone {
-        Tone::Good => ("good", "✓"),
-        Tone::Mixed => ("mixed", "!"),
         Tone::Poor => ("poor", "✕"),
         Tone::Neutral => ("neutral", "→"),
     };

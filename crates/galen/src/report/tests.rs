@@ -15,7 +15,7 @@ fn report() -> Report {
     Report {
         title: "Test".into(),
         subtitle: String::new(),
-        verdict: Verdict { tone: Tone::Good, text: "Fine".into() },
+        verdict: Verdict { tone: Tone::Neutral, text: "Fine".into() },
         headline: vec![],
         notes: vec![],
         labels: Labels::new(entries, None).unwrap(),
@@ -108,5 +108,5 @@ fn a_report_is_written_whole() {
     write(&file, &report()).unwrap();
     assert!(std::fs::read_to_string(&file).unwrap().ends_with("</html>"));
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
-    assert!(write(&folder.path().join("no/report.html"), &report()).is_err());
+    assert!(write(&file.join("report.html"), &report()).is_err(), "a file is no folder");
 }

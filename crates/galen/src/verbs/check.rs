@@ -1,5 +1,6 @@
 //! `galen check`: everything wrong with a dataset, in one run.
 
+use crate::nnunet_roots;
 use crate::session::{Exit, Session};
 use galen_core::Result;
 use galen_data::{Dataset, Finding, Severity};
@@ -13,7 +14,7 @@ use std::path::PathBuf;
 /// Example: galen check data/Dataset004_Hippocampus
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Dataset folder (nnU-Net raw or MSD)
+    /// Dataset folder (nnU-Net raw or MSD), or a dataset's name or number in $nnUNet_raw
     dataset: PathBuf,
     /// Show at most this many cases per kind of problem
     #[arg(long, default_value_t = 10, value_name = "N")]
@@ -22,7 +23,7 @@ pub struct Arguments {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
     let progress = session.progress("check", dataset.training.len());
     let findings = galen_data::check(&dataset, &|done, total| progress.at(done, total));
     progress.finish();

@@ -6,12 +6,13 @@ mod inputs;
 mod kinds;
 
 use crate::report_data;
-use crate::scans::{case_name, ending};
+use crate::scans::{case_name, images};
 use crate::session::{Exit, Session};
 use comfy_table::Table;
 use galen_core::{Error, LabelValue, Labels, Result};
 use galen_metrics::{Case, Evaluation, Interval, Summary, score_case};
 use rayon::prelude::*;
+use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -68,7 +69,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         let remedy = "give --pred and --ref, or --kind with its input (see galen evaluate --help)";
         return Err(Error::input("galen evaluate", "predictions and reference are needed", remedy));
     };
-    let (pairs, missing) = pair(pred, reference)?;
+    let Pairing { pairs, missing, extra } = pair(pred, reference)?;
     if let Some(first) = missing.first()
         && !arguments.partial
     {
@@ -98,10 +99,10 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         let title = format!("{} against {}", pred.display(), reference.display());
         report_data::write_evaluation(file, &title, &evaluation, &labels)?;
     }
-    session.document(&evaluation)?;
+    session.document(&Document { evaluation: &evaluation, missing: &missing, without_reference: &extra })?;
     session.say(table(&evaluation));
-    for case in &missing {
-        session.say(format!("no prediction: {case}"));
+    for (what, cases) in [("no prediction", &missing), ("no reference, not scored", &extra)] {
+        cases.iter().for_each(|case| session.say(format!("{what}: {case}")));
     }
     Ok(if missing.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
@@ -117,14 +118,34 @@ pub struct Pair {
     pub prediction: PathBuf,
 }
 
-fn pair(pred: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    evaluation: &'a Evaluation,
+    /// References without prediction.
+    missing: &'a [String],
+    /// Predictions without reference.
+    without_reference: &'a [String],
+}
+
+/// What belongs together by name, and what stands alone.
+struct Pairing {
+    pairs: Vec<Pair>,
+    /// References without prediction.
+    missing: Vec<String>,
+    /// Predictions without reference.
+    extra: Vec<String>,
+}
+
+fn pair(pred: &Path, reference: &Path) -> Result<Pairing> {
     if reference.is_file() && pred.is_file() {
         let pair = Pair {
             case: case_name(reference),
             reference: reference.to_path_buf(),
             prediction: pred.to_path_buf(),
         };
-        return Ok((vec![pair], Vec::new()));
+        return Ok(Pairing { pairs: vec![pair], missing: Vec::new(), extra: Vec::new() });
     }
     let mut predictions = label_maps(pred)?;
     let (mut pairs, mut missing) = (Vec::new(), Vec::new());
@@ -134,19 +155,23 @@ fn pair(pred: &Path, reference: &Path) -> Result<(Vec<Pair>, Vec<String>)> {
             None => missing.push(case),
         }
     }
-    Ok((pairs, missing))
+    Ok(Pairing { pairs, missing, extra: predictions.into_keys().collect() })
 }
 
 fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
-    let entries = std::fs::read_dir(folder).map_err(|error| Error::system(folder.display(), &error))?;
-    let files = entries.filter_map(|entry| entry.ok().map(|e| e.path()));
-    Ok(files
-        .filter(|file| file.is_file() && ending(file).is_some())
-        .map(|file| (case_name(&file), file))
-        .collect())
+    let mut found = BTreeMap::new();
+    for file in images(folder)? {
+        let case = case_name(&file);
+        if let Some(other) = found.insert(case.clone(), file.clone()) {
+            let what = format!("{case} is there twice: {} and {}", other.display(), file.display());
+            return Err(Error::input(folder.display(), what, "remove one of them"));
+        }
+    }
+    Ok(found)
 }
 
-/// Label names: the file the user named, else a dataset.json nearby, else the values that the references hold.
+/// Label names: the file the user named, else a dataset.json nearby, else the values that the maps hold; those of
+/// predictions count too, or a label that exists only there would go unnoticed.
 fn labels_for(named: Option<PathBuf>, pred: &Path, reference: &Path, pairs: &[Pair]) -> Result<Labels> {
     let near = [Some(pred), reference.parent(), Some(reference)];
     let beside =
@@ -156,7 +181,8 @@ fn labels_for(named: Option<PathBuf>, pred: &Path, reference: &Path, pairs: &[Pa
     }
     let values = pairs
         .par_iter()
-        .map(|pair| Ok(galen_io::read_label_map(&pair.reference)?.histogram()))
+        .flat_map(|pair| [&pair.reference, &pair.prediction])
+        .map(|file| Ok(galen_io::read_label_map(file)?.histogram()))
         .collect::<Result<Vec<_>>>()?;
     let mut values: Vec<u16> =
         values.into_iter().flatten().map(|(value, _)| value).filter(|&v| v != 0).collect();
@@ -212,7 +238,27 @@ pub fn table(evaluation: &Evaluation) -> String {
         row(&label.name, &label.metrics);
     }
     row("mean", &evaluation.foreground);
-    format!("{table}\nmean [95 % bootstrap interval over cases]; NSD at {} mm", evaluation.tolerance_mm)
+    let mut text =
+        format!("{table}\nmean [95 % bootstrap interval over cases]; NSD at {} mm", evaluation.tolerance_mm);
+    for line in unnamed(evaluation) {
+        text.push_str(&format!("\nwarning: {line}"));
+    }
+    text
+}
+
+/// Cases with labels that the dataset does not name, one sentence each: they count as background, so scores cannot
+/// show them.
+pub fn unnamed(evaluation: &Evaluation) -> Vec<String> {
+    let strange = evaluation.cases.iter().filter(|case| case.scores.unnamed != [0, 0]);
+    let line = |case: &Case| {
+        let [reference, prediction] = case.scores.unnamed;
+        format!(
+            "{}: {reference} voxels of the reference and {prediction} of the prediction have labels that dataset.json \
+             does not name, and count as background",
+            case.id
+        )
+    };
+    strange.map(line).collect()
 }
 
 fn interval(interval: &Interval) -> String {

@@ -1,14 +1,18 @@
-//! `galen import`: other layouts into nnU-Net's raw layout.
+//! `galen import`: datasets of other layouts into nnU-Net's raw layout, models of other software into Galen's form.
 
+use super::predict::WhichModel;
 use crate::session::{Exit, Session};
 use galen_core::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Bring a dataset of another layout into nnU-Net's raw layout.
+/// Bring a dataset of another layout into nnU-Net's raw layout, or a model of nnU-Net into Galen's form.
 ///
-/// Example: galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus
+/// Examples:
+///   galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus
+///   galen import nnunet exported.zip --config 3d_fullres --out models/hippo
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     #[command(subcommand)]
     layout: Layout,
@@ -18,6 +22,22 @@ pub struct Arguments {
 enum Layout {
     /// Medical Segmentation Decathlon: dataset.json, imagesTr, labelsTr; 4D images are split into channels
     Msd(Msd),
+    /// A model of nnU-Net v2: its results folder or exported zip, or a dataset in $nnUNet_results
+    Nnunet(NnUnet),
+}
+
+#[derive(clap::Args)]
+struct NnUnet {
+    /// Model folder or zip, or a dataset's name or number in $nnUNet_results
+    model: PathBuf,
+    #[command(flatten)]
+    which: WhichModel,
+    /// New model folder
+    #[arg(long, short)]
+    out: PathBuf,
+    /// Folds to keep (default: all that are there)
+    #[arg(long, value_delimiter = ',', value_name = "N,N")]
+    folds: Vec<String>,
 }
 
 #[derive(clap::Args)]
@@ -34,7 +54,23 @@ struct Msd {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let Layout::Msd(msd) = &arguments.layout;
+    match &arguments.layout {
+        Layout::Msd(msd) => dataset(msd, session),
+        Layout::Nnunet(nnunet) => model(nnunet, session),
+    }
+}
+
+fn model(nnunet: &NnUnet, session: &Session) -> Result<Exit> {
+    let bundle = nnunet.which.open(&nnunet.model)?;
+    let folds = super::export::folds(&bundle, &nnunet.folds, &nnunet.model)?;
+    bundle.import(&folds, &nnunet.out)?;
+    session
+        .document(&json!({ "model": nnunet.out, "folds": folds, "configuration": bundle.configuration }))?;
+    session.say(format!("{}: {}, folds {}", nnunet.out.display(), bundle.configuration, folds.join(", ")));
+    Ok(Exit::Done)
+}
+
+fn dataset(msd: &Msd, session: &Session) -> Result<Exit> {
     let progress = session.progress("import", 0);
     let imported = galen_data::import_msd(&msd.folder, &msd.out, msd.keep_going, &|done, total| {
         progress.at(done, total)

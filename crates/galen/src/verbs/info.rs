@@ -1,28 +1,31 @@
 //! `galen info`: what is this file, dataset or model?
 
+use super::predict::WhichModel;
 use crate::session::{Exit, Session};
 use galen_core::{Error, Result};
 use galen_data::Dataset;
-use galen_models::Bundle;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// What is this file, dataset or model?
 ///
-/// Examples: galen info scan.nii.gz; galen info data/Dataset004_Hippocampus; galen info runs/hippo
+/// Examples: galen info scan.nii.gz; galen info data/Dataset004_Hippocampus; galen info runs/hippo; galen info exported.zip
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Image file, dataset folder or model folder
+    /// Image file, dataset folder, model folder or zip
     path: PathBuf,
+    #[command(flatten)]
+    which: WhichModel,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let path = &arguments.path;
-    let facts = if path.is_file() {
+    let zip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"));
+    let facts = if path.is_file() && !zip {
         image(path)?
-    } else if path.join("model.json").exists() || path.join("plans.json").exists() {
-        model(path)?
+    } else if zip || path.join("model.json").exists() || path.join("plans.json").exists() {
+        model(path, &arguments.which)?
     } else if path.join("dataset.json").exists() {
         dataset(path)?
     } else if path.is_dir() {
@@ -77,8 +80,8 @@ fn dataset(path: &Path) -> Result<Value> {
     }))
 }
 
-fn model(path: &Path) -> Result<Value> {
-    let bundle = Bundle::open(path)?;
+fn model(path: &Path, which: &WhichModel) -> Result<Value> {
+    let bundle = which.open(path)?;
     let labels: serde_json::Map<String, Value> =
         bundle.labels.entries.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     Ok(json!({

@@ -2,12 +2,15 @@
 
 mod check;
 mod evaluate;
+mod export;
 mod import;
 mod info;
 mod plan;
 mod predict;
 mod quickstart;
 mod train;
+
+pub use evaluate::unnamed;
 
 use crate::session::{Exit, Session};
 use galen_core::Result;
@@ -19,8 +22,10 @@ pub enum Verb {
     Quickstart(quickstart::Arguments),
     /// What is this file, dataset or model?
     Info(info::Arguments),
-    /// Bring a dataset of another layout into nnU-Net's raw layout
+    /// Bring in datasets of other layouts and models of nnU-Net
     Import(import::Arguments),
+    /// Write a model as nnU-Net reads it
+    Export(export::Arguments),
     /// Every problem of a dataset, with its remedy
     Check(check::Arguments),
     /// Fingerprint and plan of a dataset, as nnU-Net v2 makes them
@@ -40,6 +45,7 @@ pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
         Verb::Quickstart(arguments) => quickstart::run(&arguments, session),
         Verb::Info(arguments) => info::run(&arguments, session),
         Verb::Import(arguments) => import::run(&arguments, session),
+        Verb::Export(arguments) => export::run(&arguments, session),
         Verb::Check(arguments) => check::run(&arguments, session),
         Verb::Plan(arguments) => plan::run(&arguments, session),
         Verb::Train(arguments) => train::run(&arguments, session),

@@ -1,5 +1,6 @@
 //! `galen plan`: fingerprint and plan of a dataset.
 
+use crate::nnunet_roots;
 use crate::session::{Exit, Session};
 use crate::workspace::Workspace;
 use comfy_table::Table;
@@ -16,7 +17,7 @@ use std::path::PathBuf;
 /// Example: galen plan data/Dataset004_Hippocampus --planner resenc-m
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Dataset folder (nnU-Net raw or MSD)
+    /// Dataset folder (nnU-Net raw or MSD), or a dataset's name or number in $nnUNet_raw
     dataset: PathBuf,
     /// Which of nnU-Net's planners
     #[arg(long, value_enum, default_value_t = PlannerName::Default)]
@@ -24,7 +25,7 @@ pub struct Arguments {
     /// Memory target in GB (default: the planner's own)
     #[arg(long, value_name = "GB")]
     gpu_memory: Option<f64>,
-    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed)
+    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed; $nnUNet_preprocessed/DATASET for one that lies in $nnUNet_raw)
     #[arg(long, value_name = "DIR")]
     preprocessed: Option<PathBuf>,
     /// Compute the fingerprint again even if it is there
@@ -61,7 +62,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     if arguments.gpu_memory.is_some_and(|gb| !(gb > 0.0 && gb.is_finite())) {
         return Err(Error::input("--gpu-memory", "not a positive number of GB", "give for example 8"));
     }
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
     let workspace = Workspace::of(&dataset, arguments.preprocessed.as_deref());
     let fingerprint = workspace.fingerprint(&dataset, arguments.clean, session)?;
     let plans = workspace.plan(&dataset, &fingerprint, arguments.planner.into(), arguments.gpu_memory)?;

@@ -1,32 +1,39 @@
 //! `galen predict`: scans in, label maps out.
 
-use crate::scans::{Scan, scans};
+use crate::nnunet_roots;
+use crate::scans::{Scan, case_name, images, scans};
 use crate::session::{Exit, Progress, Session};
-use galen_core::{Error, Kind, Result, Volume};
+use galen_core::{Error, Kind, Result};
 use galen_infer::{Options, Prediction, Predictor, Probabilities};
-use galen_models::{Bundle, BundleForm};
+use galen_models::{Bundle, BundleForm, Choice};
 use npyz::WriterBuilder;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// Segment scans with a trained model.
 ///
-/// The model is a folder that `galen train` wrote, or an nnU-Net v2 results folder
-/// (plans.json, dataset.json, fold_0/checkpoint_final.pth).
+/// The model is a folder that `galen train` wrote, an nnU-Net v2 results folder
+/// (plans.json, dataset.json, fold_0/checkpoint_final.pth), a zip of nnUNetv2_export_model_to_zip, or the
+/// name or number of a dataset in the folder that the environment variable nnUNet_results names.
 ///
 /// Examples:
 ///   galen predict scan.nii.gz --model runs/hippo --out labels.nii.gz
 ///   galen predict imagesTs/ --model runs/hippo --out preds/ --folds 0,1,2
 ///   galen predict flair.nii.gz t1.nii.gz --model runs/brain --out labels.nii.gz   (channels in the model's order)
+///   galen predict imagesTs/ --model exported.zip --out preds/
+///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// One scan (its channels as files, in the model's order), or a folder of scans
     #[arg(required = true)]
     scans: Vec<PathBuf>,
-    /// Model folder
+    /// Model: a folder, a zip, or a dataset in $nnUNet_results
     #[arg(long, short)]
     model: PathBuf,
+    #[command(flatten)]
+    which: WhichModel,
     /// Label map to write; for a folder of scans, the folder that gets one label map per scan
     #[arg(long, short)]
     out: PathBuf,
@@ -36,6 +43,9 @@ pub struct Arguments {
     /// Also write class probabilities (CASE.npz, float32, key `probabilities`)
     #[arg(long)]
     save_probabilities: bool,
+    /// For the second stage of a cascade: label map of the first stage, or a folder with one per scan
+    #[arg(long, value_name = "LABELS")]
+    previous: Option<PathBuf>,
     /// No test-time mirroring: up to eight times faster, a little less accurate
     #[arg(long)]
     no_mirroring: bool,
@@ -48,6 +58,36 @@ pub struct Arguments {
     /// Skip scans whose label map is already there
     #[arg(long = "continue")]
     skip_done: bool,
+}
+
+/// Which model, where a folder or zip holds several.
+#[derive(Debug, clap::Args)]
+pub struct WhichModel {
+    /// Configuration, where the folder or zip holds several models
+    #[arg(long, short, value_name = "NAME")]
+    config: Option<String>,
+    /// Trainer class, where there are several
+    #[arg(long, value_name = "NAME")]
+    trainer: Option<String>,
+    /// Plans, where there are several
+    #[arg(long, value_name = "NAME")]
+    plans: Option<String>,
+    /// Checkpoint of nnU-Net's folders [default: checkpoint_final.pth]
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<String>,
+}
+
+impl WhichModel {
+    /// Opens the model.
+    pub fn open(&self, given: &Path) -> Result<Bundle> {
+        let choice = Choice {
+            configuration: self.config.clone(),
+            trainer: self.trainer.clone(),
+            plans: self.plans.clone(),
+            checkpoint: self.checkpoint.clone(),
+        };
+        Bundle::open_chosen(&nnunet_roots::model(given)?, &choice)
+    }
 }
 
 /// Precision in which tiles, mirrored copies and folds are summed.
@@ -70,7 +110,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             "0.5 is nnU-Net's",
         ));
     }
-    let bundle = Bundle::open(&arguments.model)?;
+    let bundle = arguments.which.open(&arguments.model)?;
     let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
     let options = Options {
         mirror: !arguments.no_mirroring,
@@ -82,20 +122,23 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         },
     };
     let folds = if arguments.folds.is_empty() { bundle.folds()? } else { arguments.folds.clone() };
+    tracing::info!("configuration {}, folds {}", bundle.configuration, folds.join(", "));
     let predictor = Predictor::new(&bundle, &folds, options)?;
+    let previous = previous_maps(arguments, &predictor, &list)?;
     let progress = session.progress("predict", list.len());
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (number, scan) in list.iter().enumerate() {
         session.check_stop(&format!("{number} of {} scans are done; --continue goes on", list.len()))?;
-        if arguments.skip_done && scan.out.exists() {
+        let whole = !arguments.save_probabilities || probabilities_file(&scan.out).exists();
+        if arguments.skip_done && scan.out.exists() && whole {
             continue;
         }
         progress.note(scan.case.clone());
-        match one(&predictor, scan, arguments.save_probabilities, &progress) {
+        match one(&predictor, scan, previous.get(&scan.case), arguments.save_probabilities, &progress) {
             Ok(()) => done.push(scan.out.clone()),
             Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
-                progress.line(&format!("galen: {error}"));
+                progress.failure(&format!("galen: {error}"));
                 failed.push(json!({ "case": scan.case, "error": error.to_string() }));
             }
         }
@@ -107,35 +150,68 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     Ok(if failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
 }
 
-fn one(predictor: &Predictor, scan: &Scan, probabilities: bool, progress: &Progress) -> Result<()> {
-    let image = read(scan)?;
-    let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
-    let prediction =
-        predictor.predict(&image, probabilities, &note).map_err(|error| error.within(&scan.case))?;
-    write(&prediction, &scan.out)
-}
-
-/// Reads the channels of a scan; they must share one grid.
-pub fn read(scan: &Scan) -> Result<Volume> {
-    let images = scan.images.iter().map(|file| galen_io::read(file)).collect::<Result<Vec<_>>>()?;
-    for (file, image) in scan.images.iter().zip(&images).skip(1) {
-        if let Some(mismatch) = images[0].geometry.differs(&image.geometry) {
-            return Err(Error::input(
-                file.display(),
-                format!("its grid differs from {} in {mismatch}", scan.images[0].display()),
-                "resample the channels onto one grid",
-            ));
+/// Label map of the first stage per case; nothing for models that need none.
+fn previous_maps(
+    arguments: &Arguments,
+    predictor: &Predictor,
+    scans: &[Scan],
+) -> Result<BTreeMap<String, PathBuf>> {
+    let Some(given) = &arguments.previous else { return Ok(BTreeMap::new()) };
+    if !predictor.needs_previous_stage() {
+        let what = "the model is no second stage, so it reads no label map";
+        return Err(Error::input("--previous", what, "leave it out"));
+    }
+    if let (true, [scan]) = (given.is_file(), scans) {
+        return Ok([(scan.case.clone(), given.clone())].into());
+    }
+    let maps: BTreeMap<String, PathBuf> =
+        images(given)?.into_iter().map(|file| (case_name(&file), file)).collect();
+    match scans.iter().find(|scan| !maps.contains_key(&scan.case)) {
+        None => Ok(maps),
+        Some(scan) => {
+            let what = format!("no label map for {}", scan.case);
+            Err(Error::input(given.display(), what, "predict all scans with the first stage"))
         }
     }
-    Volume::stack(images).ok_or_else(|| Error::bug(&scan.case, "channels of one grid do not stack"))
+}
+
+fn one(
+    predictor: &Predictor,
+    scan: &Scan,
+    previous: Option<&PathBuf>,
+    probabilities: bool,
+    progress: &Progress,
+) -> Result<()> {
+    let image = galen_io::read_channels(&scan.images)?;
+    let previous = previous.map(|file| galen_io::read_label_map(file)).transpose()?;
+    let need = predictor.peak_bytes(&image, probabilities);
+    tracing::info!("{}: needs up to {} MB of memory", scan.case, need >> 20);
+    if let Some(free) = galen_data::available_bytes() {
+        // What the scan takes is taken already.
+        let free = free as u64 + image.voxels.bytes() as u64;
+        if need > free {
+            let what = format!("needs up to {} MB of memory, {} MB are free", need >> 20, free >> 20);
+            let remedy = "use a machine with more, fewer --folds, or no --save-probabilities";
+            return Err(Error::input(&scan.case, what, remedy));
+        }
+    }
+    let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
+    let prediction = predictor
+        .predict_stage(&image, previous.as_ref(), probabilities, &note)
+        .map_err(|error| error.within(&scan.case))?;
+    write(&prediction, &scan.out)
 }
 
 fn write(prediction: &Prediction, out: &Path) -> Result<()> {
     if let Some(probabilities) = &prediction.probabilities {
-        let file = out.with_file_name(format!("{}.npz", crate::scans::case_name(out)));
-        galen_io::replace_file(&file, &npz(probabilities)?)?;
+        galen_io::replace_file(&probabilities_file(out), &npz(probabilities)?)?;
     }
     galen_io::write_label_map(out, &prediction.labels)
+}
+
+/// Where the probabilities of a label map go.
+fn probabilities_file(labels: &Path) -> PathBuf {
+    labels.with_file_name(format!("{}.npz", case_name(labels)))
 }
 
 /// As nnU-Net writes them: key `probabilities`, float32 `[class, z, y, x]`, compressed.

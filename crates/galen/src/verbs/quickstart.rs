@@ -68,7 +68,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
 
     session.say("4/6 train");
     let split = workspace.splits(&dataset)?.fold("0")?;
-    let store = workspace.store(&dataset, &plans, "3d_fullres", session)?;
+    let store = workspace.store(&dataset, &plans, "3d_fullres", None, session)?;
     let model = out.join("model");
     let options = Options {
         fold: "0".into(),

@@ -2,13 +2,15 @@
 
 use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
+use crate::nnunet_roots;
 use crate::session::{Exit, Progress, Session};
-use crate::workspace::Workspace;
-use galen_core::Result;
+use crate::workspace::{Workspace, read_plans};
+use galen_core::{Error, Result};
 use galen_data::{Dataset, Patients, Split, Splits};
 use galen_infer::{Options as PredictOptions, Predictor};
 use galen_metrics::{Evaluation, Summary};
 use galen_models::Bundle;
+use galen_prep::{Planner, Plans};
 use galen_train::{Budget, EpochReport, Options, Watch};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -24,7 +26,7 @@ use std::path::{Path, PathBuf};
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// Dataset folder (nnU-Net raw or MSD)
+    /// Dataset folder (nnU-Net raw or MSD), or a dataset's name or number in $nnUNet_raw
     dataset: PathBuf,
     /// Configuration of the plan: 2d, 3d_fullres, 3d_lowres
     #[arg(long, short, default_value = "3d_fullres")]
@@ -53,9 +55,12 @@ pub struct Arguments {
     /// Keep a patient's cases on one side: a regular expression whose first group is the patient, or a CSV table (case,patient)
     #[arg(long, value_name = "REGEX|CSV")]
     patients: Option<String>,
-    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed)
+    /// Where fingerprint, plans and preprocessed cases go (default: DATASET/preprocessed; $nnUNet_preprocessed/DATASET for one that lies in $nnUNet_raw)
     #[arg(long, value_name = "DIR")]
     preprocessed: Option<PathBuf>,
+    /// Cases that nnU-Net preprocessed, such as $nnUNet_preprocessed/DATASET/nnUNetPlans_3d_fullres: used as they are, with the plans beside that folder
+    #[arg(long, value_name = "DIR")]
+    from_preprocessed: Option<PathBuf>,
     /// Do not segment and score the validation cases at the end
     #[arg(long)]
     no_validation: bool,
@@ -91,12 +96,17 @@ fn parse_budget(text: &str) -> Result<Budget, String> {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let dataset = Dataset::open(&arguments.dataset)?;
+    let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
     let workspace = Workspace::of(&dataset, arguments.preprocessed.as_deref());
-    let plans = workspace.plans(&dataset, arguments.planner.into(), session)?;
+    let adopted = arguments.from_preprocessed.as_deref();
+    let planner = arguments.planner.into();
+    let plans = match adopted {
+        Some(cases) => plans_beside(cases, planner)?,
+        None => workspace.plans(&dataset, planner, session)?,
+    };
     let configuration = plans.configuration(&arguments.config)?;
     let split = split(arguments, &dataset, &workspace)?;
-    let store = workspace.store(&dataset, &plans, &arguments.config, session)?;
+    let store = workspace.store(&dataset, &plans, &arguments.config, adopted, session)?;
     let options = Options {
         fold: arguments.fold.clone(),
         budget: if arguments.exact { Budget::Exact } else { arguments.budget.unwrap_or(Budget::Exact) },
@@ -120,6 +130,22 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     }
     session.say(format!("model: {}", arguments.out.display()));
     Ok(Exit::Done)
+}
+
+/// The plans that nnU-Net's preprocessed cases were made with: they lie beside the folder of the cases.
+fn plans_beside(cases: &Path, planner: Planner) -> Result<Plans> {
+    let name = format!("{}.json", planner.plans_name());
+    let whole = cases.canonicalize().map_err(|error| Error::system(cases.display(), &error))?;
+    let file = whole.parent().unwrap_or(&whole).join(&name);
+    if !file.is_file() {
+        let what = format!("there is no {name} beside it");
+        return Err(Error::input(
+            cases.display(),
+            what,
+            "choose its planner with --planner, or copy the plans",
+        ));
+    }
+    read_plans(&file)
 }
 
 fn split(arguments: &Arguments, dataset: &Dataset, workspace: &Workspace) -> Result<Split> {
@@ -152,7 +178,8 @@ pub fn validate(
     let mut pairs = Vec::new();
     for (number, id) in split.val.iter().enumerate() {
         session.check_stop("the model is trained; `galen predict` and `galen evaluate` can validate it")?;
-        let Some(case) = dataset.training.iter().find(|case| case.id == *id) else { continue };
+        let known = dataset.training.iter().find(|case| case.id == *id);
+        let case = known.ok_or_else(|| Error::bug(id, "a validation case that the dataset does not have"))?;
         let image = dataset.read_image(case)?;
         let prediction = predictor.predict(&image, false, &|_, _| ()).map_err(|error| error.within(id))?;
         let file = folder.join(format!("{id}{}", dataset.file_ending));

@@ -131,7 +131,9 @@ pub fn files(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     let mut open = vec![folder.to_path_buf()];
     while let Some(next) = open.pop() {
-        for entry in fs::read_dir(&next).unwrap() {
+        // A run killed early has not made its folder yet.
+        let Ok(entries) = fs::read_dir(&next) else { continue };
+        for entry in entries {
             let path = entry.unwrap().path();
             if path.is_dir() {
                 open.push(path);

@@ -292,7 +292,7 @@ impl Parsed {
 }
 
 /// Do axes meet at other than right angles, by more than rounding?
-fn sheared(axes: &[[f64; 3]; 3]) -> bool {
+pub(super) fn sheared(axes: &[[f64; 3]; 3]) -> bool {
     let cosine = |i: usize, j: usize| axes[i].iter().zip(axes[j]).map(|(a, b)| a * b).sum::<f64>().abs();
     cosine(0, 1).max(cosine(0, 2)).max(cosine(1, 2)) > 1e-4
 }

@@ -18,8 +18,13 @@ use std::path::{Path, PathBuf};
 pub const FORMAT: Format = Format {
     name: "NIfTI",
     endings: &[".nii.gz", ".nii"],
+    other_endings: &[".hdr"],
     sniff: |start| Parsed::kind(start).is_some(),
     header: |path| Ok(open(path)?.0.describe()),
+    files: |path| {
+        let parts = if open(path)?.0.paired { vec![image_of(path)?.0] } else { Vec::new() };
+        Ok(crate::with_parts(path, parts))
+    },
     read,
     write: Some(write::write),
 };
@@ -33,7 +38,11 @@ fn open(path: &Path) -> Result<(Parsed, bool)> {
         if compressed { gzip::prefix(file, 544) } else { crate::first_bytes(file, 544).map_err(failed)? };
     let need = if matches!(Parsed::kind(&start), Some((2, ..))) { 540 } else { 348 };
     match Parsed::new(&start) {
-        Some(parsed) => Ok((parsed.check(path)?, compressed)),
+        Some(parsed) => {
+            let parsed = parsed.check(path)?;
+            count(path, &parsed.size_xyz())?;
+            Ok((parsed, compressed))
+        }
         None => Err(truncated(path, start.len() as u64, need)),
     }
 }

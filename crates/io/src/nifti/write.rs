@@ -1,5 +1,6 @@
-//! Writes NIfTI-1, single file; sform and qform say the same.
+//! Writes NIfTI-1, single file; sform and qform say the same, unless the axes are sheared.
 
+use super::header::sheared;
 use crate::bytes::{Type, layout, raw};
 use crate::gzip;
 use galen_core::{Error, Result, Volume};
@@ -52,7 +53,8 @@ fn header(volume: &Volume) -> Vec<u8> {
     put(116, &float(volume.intercept));
     put(123, &[2]); // millimetres
     put(148, b"Galen");
-    put(252, &1i16.to_ne_bytes());
+    // A quaternion cannot say that axes are sheared; then only the matrix speaks.
+    put(252, &i16::from(!sheared(&axes)).to_ne_bytes());
     put(254, &1i16.to_ne_bytes());
     quaternion.iter().chain(&origin).enumerate().for_each(|(i, &v)| put(256 + 4 * i, &float(v)));
     for row in 0..3 {

@@ -8,7 +8,7 @@ use crate::cpu::{Cpu, Kernel, Task};
 use crate::lanes::Lanes;
 use crate::product::{add_products, even_runs, group_width, with_count};
 use crate::scratch::{Recycled, Shared, with_scratch};
-use crate::tensor_blocks::{Reader, WriteBlock, Writer, check};
+use crate::tensor_blocks::{Reader, WriteBlock, Writer};
 use crate::weight_view::WeightView;
 use crate::{Grid, LANES};
 use rayon::prelude::*;
@@ -80,8 +80,6 @@ impl<'a> Direct<'a> {
         bias: Option<Vec<f32>>,
     ) -> Self {
         let channels = Channels::of(&view.rows);
-        let rows: usize = pattern.phases.iter().map(|phase| channels.weight_rows(phase)).sum();
-        check("packed weights", weights.len(), rows * view.columns.len());
         Self { cpu, pattern, channels, read, written, reader, writer, weights, bias }
     }
 

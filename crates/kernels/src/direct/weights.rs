@@ -10,12 +10,18 @@ use crate::scratch::{Recycled, Shared};
 use crate::weight_view::WeightView;
 use rayon::prelude::*;
 
+/// Values of packed weights.
+pub(crate) fn packed_len(pattern: &Pattern, view: &WeightView) -> usize {
+    let channels = Channels::of(&view.rows);
+    let rows: usize = pattern.phases.iter().map(|phase| channels.weight_rows(phase)).sum();
+    rows * view.columns.len()
+}
+
 /// Packs `[phase][group of columns][z][y][block][x][16]` (few channels: `[z][y][x][channel]`), columns innermost.
 pub(crate) fn pack(pattern: &Pattern, view: &WeightView, columns: usize, weights: &[f32]) -> Recycled {
     let channels = Channels::of(&view.rows);
     let blocks = view.column_blocks();
-    let rows: usize = pattern.phases.iter().map(|phase| channels.weight_rows(phase)).sum();
-    let mut packed = Recycled::new(rows * view.columns.len());
+    let mut packed = Recycled::new(packed_len(pattern, view));
     packed.fill(0.0);
     let out = Shared::new(&mut packed);
     let slots = slots(pattern, &channels);

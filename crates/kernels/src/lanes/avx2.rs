@@ -82,4 +82,15 @@ impl Lanes for Avx2 {
         // SAFETY: features as in `call`.
         unsafe { Self(_mm256_max_ps(self.0, other.0), _mm256_max_ps(self.1, other.1)) }
     }
+
+    #[inline(always)]
+    fn where_positive(self, sign: Self, other: Self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe {
+            let zero = _mm256_setzero_ps();
+            let low = _mm256_cmp_ps::<_CMP_GT_OQ>(sign.0, zero);
+            let high = _mm256_cmp_ps::<_CMP_GT_OQ>(sign.1, zero);
+            Self(_mm256_blendv_ps(other.0, self.0, low), _mm256_blendv_ps(other.1, self.1, high))
+        }
+    }
 }

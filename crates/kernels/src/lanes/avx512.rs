@@ -90,4 +90,13 @@ impl Lanes for Avx512 {
         // SAFETY: feature as in `call`.
         Self(unsafe { _mm512_max_ps(self.0, other.0) })
     }
+
+    #[inline(always)]
+    fn where_positive(self, sign: Self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        unsafe {
+            let positive = _mm512_cmp_ps_mask::<_CMP_GT_OQ>(sign.0, _mm512_setzero_ps());
+            Self(_mm512_mask_blend_ps(positive, other.0, self.0))
+        }
+    }
 }

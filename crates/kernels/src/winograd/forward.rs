@@ -42,7 +42,7 @@ impl Winograd<'_> {
     pub(crate) fn run(&self, moments: Option<&mut [f64]>) {
         let mut parts = moments
             .is_some()
-            .then(|| Moments::new(self.tiling.grid.n, self.tiling.per_sample(), self.writer.count()));
+            .then(|| Moments::new(self.tiling.written.n, self.tiling.per_sample(), self.writer.count()));
         let shared = parts.as_mut().map(Moments::shared);
         let (count, per_tile) = (self.tiling.count(), self.values_per_tile());
         if self.weights.len() <= SMALL_WEIGHTS {
@@ -71,7 +71,8 @@ impl Winograd<'_> {
         let run = self.tiling.tile.frequencies()[2] * LANES * tiles.len();
         let plane = self.reader.count().max(self.writer.count()) * run;
         with_scratch(plane * (self.planes() + 1), |scratch| {
-            let (data, products) = (Shared::new(&mut scratch[plane..]), Shared::new(scratch));
+            let products = Shared::new(scratch);
+            let data = products.from(plane);
             let domain =
                 Domain { tiles: tiles.clone(), run, data, data_plane: plane, products, product_plane: plane };
             self.cpu.run(&Inputs { all: self, domain: &domain, tiles: tiles.clone() });
@@ -143,12 +144,12 @@ impl Task for Inputs<'_> {
     fn run<V: Lanes>(&self) {
         let (tiling, blocks) = (&self.all.tiling, self.all.reader.count());
         for t in self.tiles.clone() {
-            let (n, origin) = tiling.origin(t);
+            let (n, origin) = tiling.read_origin(t);
             for b in 0..blocks {
                 V::call(&InputTile {
                     block: self.all.reader.block(n, b),
-                    size: tiling.grid.size,
-                    origin: [0, 1, 2].map(|a| origin[a] as isize - isize::from(tiling.tile.0[a] > 1)),
+                    size: tiling.read.size,
+                    origin,
                     tile: tiling.tile,
                     out: self.domain.data.at(self.domain.within(b, t - self.domain.tiles.start)),
                     plane: self.domain.data_plane,
@@ -180,7 +181,7 @@ impl Task for Outputs<'_> {
                     plane: self.domain.product_plane,
                     tile: tiling.tile,
                     block,
-                    size: tiling.grid.size,
+                    size: tiling.written.size,
                     origin,
                     bias: self.all.bias.as_ref().map(|bias| bias[b * LANES..][..LANES].as_ptr()),
                     moments: self.moments.map(|m| m.at((t * blocks + b) * 2 * LANES)),
@@ -202,12 +203,14 @@ struct Products<'a> {
 impl Task for Products<'_> {
     fn run<V: Lanes>(&self) {
         let (rows, blocks) = (self.all.reader.count(), self.all.writer.count());
-        let ax = self.all.tiling.tile.frequencies()[2];
+        let tile = self.all.tiling.tile;
+        let [_, ay, ax] = tile.frequencies();
         let steps: Vec<usize> = (0..rows).map(|b| b * self.domain.run).collect();
+        let same: Vec<usize> = (0..ax).map(|x| tile.weight_of([self.g / ay, self.g % ay, x])).collect();
         let per_frequency = rows * LANES * blocks * LANES;
         for group in self.groups.clone() {
             let first = group * V::COLUMNS;
-            let weights = &self.all.weights[self.g * ax * per_frequency + first * LANES * rows * LANES..];
+            let weights = &self.all.weights[first * LANES * rows * LANES..];
             let columns = group_width(blocks, V::COLUMNS, group);
             for (slot, count) in even_runs(self.domain.tiles.len(), V::PIXELS) {
                 let block = TileBlock {
@@ -219,8 +222,8 @@ impl Task for Products<'_> {
                     column: self.domain.run,
                     weights: weights.as_ptr(),
                     per_frequency,
+                    frequencies: &same,
                     steps: &steps,
-                    ax,
                 };
                 block.call::<V>(count, columns);
             }
@@ -237,18 +240,24 @@ struct TileBlock<'a> {
     column: usize,
     weights: *const f32,
     per_frequency: usize,
+    /// Which weights each `fx` takes.
+    frequencies: &'a [usize],
     steps: &'a [usize],
-    ax: usize,
 }
 
 impl TileBlock<'_> {
     fn call<V: Lanes>(&self, tiles: usize, columns: usize) {
         with_count!(tiles, N => {
-            match (columns, self.ax) {
+            match (columns, self.frequencies.len()) {
+                (1, 4) => V::call(&Fixed::<N, 1, 4>(*self)),
+                (2, 4) => V::call(&Fixed::<N, 2, 4>(*self)),
+                (1, 5) => V::call(&Fixed::<N, 1, 5>(*self)),
+                (2, 5) => V::call(&Fixed::<N, 2, 5>(*self)),
                 (1, 6) => V::call(&Fixed::<N, 1, 6>(*self)),
                 (2, 6) => V::call(&Fixed::<N, 2, 6>(*self)),
-                (1, _) => V::call(&Fixed::<N, 1, 4>(*self)),
-                _ => V::call(&Fixed::<N, 2, 4>(*self)),
+                (1, 9) => V::call(&Fixed::<N, 1, 9>(*self)),
+                (2, 9) => V::call(&Fixed::<N, 2, 9>(*self)),
+                other => unreachable!("vectors and frequencies: {other:?}"),
             }
         });
     }
@@ -275,7 +284,7 @@ impl<const N: usize, const C: usize, const A: usize> Kernel for Fixed<'_, N, C, 
                     &at,
                     block.steps,
                     LANES,
-                    block.weights.add(x * block.per_frequency),
+                    block.weights.add(block.frequencies[x] * block.per_frequency),
                 );
                 for n in 0..N {
                     for c in 0..C {

@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "tiles are read and transformed through pointers")]
 
 use super::tiling::Tile;
-use super::transform::{TileRoom, gather, gradient, scatter};
+use super::transform::{TileRoom, gather, gradient, scatter, with_output};
 use crate::LANES;
 use crate::cpu::Kernel;
 use crate::lanes::Lanes;
@@ -29,20 +29,10 @@ impl Kernel for GradientTile<'_> {
         // SAFETY: the room holds the largest tile; `out` has runs that this task owns; voxels are read only where
         // they are inside the volume.
         unsafe {
-            match self.tile.frequencies()[2] {
-                4 => self.rows::<V, 2, 4>(room),
-                _ => self.rows::<V, 4, 6>(room),
-            }
-            match self.tile.frequencies()[1] {
-                4 => self.along_y::<V, 2, 4>(room),
-                6 => self.along_y::<V, 4, 6>(room),
-                _ => {}
-            }
-            match self.tile.frequencies()[0] {
-                4 => self.along_z::<V, 2, 4>(room),
-                6 => self.along_z::<V, 4, 6>(room),
-                _ => self.along_z::<V, 1, 1>(room),
-            }
+            let [z, y, x] = self.tile.0;
+            with_output!(x, A, M => self.rows::<V, M, A>(room));
+            with_output!(y, A, M => if A > 1 { self.along_y::<V, M, A>(room) });
+            with_output!(z, A, M => self.along_z::<V, M, A>(room));
         }
     }
 }
@@ -53,10 +43,10 @@ impl GradientTile<'_> {
     #[inline(always)]
     unsafe fn rows<V: Lanes, const M: usize, const A: usize>(&self, room: *mut f32) {
         let ay = self.tile.frequencies()[1];
-        let inside = |a: usize| self.tile.0[a].min(self.size[a] - self.origin[a]);
+        let inside = |a: usize| self.tile.0[a].outputs().min(self.size[a] - self.origin[a]);
         let width = inside(2);
-        for z in 0..self.tile.0[0] {
-            for y in 0..self.tile.0[1] {
+        for z in 0..self.tile.0[0].outputs() {
+            for y in 0..self.tile.0[1].outputs() {
                 let mut line = [V::zero(); M];
                 if z < inside(0) && y < inside(1) {
                     let voxel = ((self.origin[0] + z) * self.size[1] + self.origin[1] + y) * self.size[2]
@@ -90,7 +80,7 @@ impl GradientTile<'_> {
     #[inline(always)]
     unsafe fn along_y<V: Lanes, const M: usize, const A: usize>(&self, room: *mut f32) {
         let ax = self.tile.frequencies()[2];
-        for z in 0..self.tile.0[0] {
+        for z in 0..self.tile.0[0].outputs() {
             for x in 0..ax {
                 let at = room.wrapping_add((z * A * ax + x) * LANES);
                 // SAFETY: inside the room.

@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code, reason = "tiles are read and transformed through pointers")]
 
-use super::tiling::Tile;
-use super::transform::{TileRoom, data, gather, scatter};
+use super::tiling::{Axis, Tile};
+use super::transform::{TileRoom, data, gather, scatter, with_data};
 use crate::LANES;
 use crate::cpu::Kernel;
 use crate::lanes::Lanes;
@@ -29,20 +29,10 @@ impl Kernel for InputTile<'_> {
         // SAFETY: the room holds the largest tile; `out` has `g` runs of `fx` vectors which this task owns; voxels
         // are read only where they are inside the volume.
         unsafe {
-            match self.tile.frequencies()[2] {
-                4 => self.rows::<V, 4>(room),
-                _ => self.rows::<V, 6>(room),
-            }
-            match self.tile.frequencies()[1] {
-                4 => self.along_y::<V, 4>(room),
-                6 => self.along_y::<V, 6>(room),
-                _ => {}
-            }
-            match self.tile.frequencies()[0] {
-                4 => self.along_z::<V, 4>(room),
-                6 => self.along_z::<V, 6>(room),
-                _ => self.along_z::<V, 1>(room),
-            }
+            let [z, y, x] = self.tile.0;
+            with_data!(x, N, A => self.rows::<V, N, A>(room));
+            with_data!(y, N, A => if A > 1 { self.along_y::<V, N, A>(room) });
+            with_data!(z, N, A => self.along_z::<V, N, A>(room));
         }
     }
 }
@@ -51,33 +41,34 @@ impl InputTile<'_> {
     /// # Safety
     /// As in `run`.
     #[inline(always)]
-    unsafe fn rows<V: Lanes, const A: usize>(&self, room: *mut f32) {
-        let [az, ay, _] = self.tile.frequencies();
+    unsafe fn rows<V: Lanes, const N: usize, const A: usize>(&self, room: *mut f32) {
+        let ([nz, ny, _], ay) = (self.tile.0.map(Axis::inputs), self.tile.0[1].frequencies());
         let affine = self.block.affine::<V>();
-        let whole = self.origin[2] >= 0 && self.origin[2] + A as isize <= self.size[2] as isize;
-        for z in 0..az {
+        let whole = self.origin[2] >= 0 && self.origin[2] + N as isize <= self.size[2] as isize;
+        for z in 0..nz {
             let at_z = self.origin[0] + z as isize;
-            for y in 0..ay {
+            for y in 0..ny {
                 let at_y = self.origin[1] + y as isize;
                 let to = room.wrapping_add((z * ay + y) * A * LANES);
-                let mut row = [V::zero(); A];
+                let mut row = [V::zero(); N];
+                let mut line = [V::zero(); A];
                 if at_z >= 0 && at_z < self.size[0] as isize && at_y >= 0 && at_y < self.size[1] as isize {
                     let voxel =
                         (at_z * self.size[1] as isize + at_y) * self.size[2] as isize + self.origin[2];
                     // What the next tile along x reads anew.
-                    for x in A..2 * A - 2 {
+                    for x in N..2 * N - 2 {
                         V::prefetch(self.block.at(voxel + x as isize));
                     }
                     if whole {
-                        // SAFETY: all `A` voxels are in the volume.
-                        row = unsafe { gather::<V, A>(self.block.at(voxel), self.block.width) };
+                        // SAFETY: all `N` voxels are in the volume.
+                        row = unsafe { gather::<V, N>(self.block.at(voxel), self.block.width) };
                         if let Some(affine) = affine {
-                            for x in 0..A {
+                            for x in 0..N {
                                 row[x] = affine.apply(row[x]);
                             }
                         }
                     } else {
-                        for x in 0..A {
+                        for x in 0..N {
                             let at_x = self.origin[2] + x as isize;
                             if at_x >= 0 && at_x < self.size[2] as isize {
                                 // SAFETY: this voxel is in the volume.
@@ -89,10 +80,10 @@ impl InputTile<'_> {
                             }
                         }
                     }
-                    row = data::<V, A>(row);
+                    line = data::<V, N, A>(row);
                 }
                 // SAFETY: inside the room.
-                unsafe { scatter::<V, A>(row, to, LANES) };
+                unsafe { scatter::<V, A>(line, to, LANES) };
             }
         }
     }
@@ -100,13 +91,13 @@ impl InputTile<'_> {
     /// # Safety
     /// As in `run`.
     #[inline(always)]
-    unsafe fn along_y<V: Lanes, const A: usize>(&self, room: *mut f32) {
-        let [az, _, ax] = self.tile.frequencies();
-        for z in 0..az {
+    unsafe fn along_y<V: Lanes, const N: usize, const A: usize>(&self, room: *mut f32) {
+        let (nz, ax) = (self.tile.0[0].inputs(), self.tile.0[2].frequencies());
+        for z in 0..nz {
             for x in 0..ax {
                 let at = room.wrapping_add((z * A * ax + x) * LANES);
                 // SAFETY: inside the room.
-                unsafe { scatter::<V, A>(data::<V, A>(gather::<V, A>(at, ax * LANES)), at, ax * LANES) };
+                unsafe { scatter::<V, A>(data::<V, N, A>(gather::<V, N>(at, ax * LANES)), at, ax * LANES) };
             }
         }
     }
@@ -114,7 +105,7 @@ impl InputTile<'_> {
     /// # Safety
     /// As in `run`.
     #[inline(always)]
-    unsafe fn along_z<V: Lanes, const A: usize>(&self, room: *mut f32) {
+    unsafe fn along_z<V: Lanes, const N: usize, const A: usize>(&self, room: *mut f32) {
         let [_, ay, ax] = self.tile.frequencies();
         for y in 0..ay {
             for x in 0..ax {
@@ -122,7 +113,7 @@ impl InputTile<'_> {
                 let to = self.out.wrapping_add(y * self.plane + x * LANES);
                 // SAFETY: inside the room and inside this tile's runs of `out`.
                 unsafe {
-                    let line = data::<V, A>(gather::<V, A>(at, ay * ax * LANES));
+                    let line = data::<V, N, A>(gather::<V, N>(at, ay * ax * LANES));
                     scatter::<V, A>(line, to, ay * self.plane);
                 }
             }

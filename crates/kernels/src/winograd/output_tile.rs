@@ -3,7 +3,7 @@
 #![allow(unsafe_code, reason = "tiles are transformed and written through pointers")]
 
 use super::tiling::Tile;
-use super::transform::{TileRoom, gather, output, scatter};
+use super::transform::{TileRoom, gather, output, scatter, with_output};
 use crate::LANES;
 use crate::cpu::Kernel;
 use crate::lanes::Lanes;
@@ -32,20 +32,10 @@ impl Kernel for OutputTile {
         // SAFETY: `from` has the runs of this tile, the room holds the largest tile, and the voxels of a tile and its
         // moments belong to this task.
         unsafe {
-            match self.tile.frequencies()[0] {
-                4 => self.along_z::<V, 4, 2>(room),
-                6 => self.along_z::<V, 6, 4>(room),
-                _ => self.along_z::<V, 1, 1>(room),
-            }
-            match self.tile.frequencies()[1] {
-                4 => self.along_y::<V, 4, 2>(room),
-                6 => self.along_y::<V, 6, 4>(room),
-                _ => {}
-            }
-            match self.tile.frequencies()[2] {
-                4 => self.rows::<V, 4, 2>(room),
-                _ => self.rows::<V, 6, 4>(room),
-            }
+            let [z, y, x] = self.tile.0;
+            with_output!(z, A, M => self.along_z::<V, A, M>(room));
+            with_output!(y, A, M => if A > 1 { self.along_y::<V, A, M>(room) });
+            with_output!(x, A, M => self.rows::<V, A, M>(room));
         }
     }
 }
@@ -74,7 +64,7 @@ impl OutputTile {
     #[inline(always)]
     unsafe fn along_y<V: Lanes, const A: usize, const M: usize>(&self, room: *mut f32) {
         let ax = self.tile.frequencies()[2];
-        for z in 0..self.tile.0[0] {
+        for z in 0..self.tile.0[0].outputs() {
             for x in 0..ax {
                 let at = room.wrapping_add((z * A * ax + x) * LANES);
                 // SAFETY: inside the room.
@@ -91,7 +81,7 @@ impl OutputTile {
         // SAFETY: sixteen values of bias.
         let bias = self.bias.map_or(V::zero(), |bias| unsafe { V::load(bias) });
         let (mut sum, mut squares) = (V::zero(), V::zero());
-        let inside = |a: usize| self.tile.0[a].min(self.size[a] - self.origin[a]);
+        let inside = |a: usize| self.tile.0[a].outputs().min(self.size[a] - self.origin[a]);
         let width = inside(2);
         for z in 0..inside(0) {
             for y in 0..inside(1) {

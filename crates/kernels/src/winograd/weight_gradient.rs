@@ -40,7 +40,7 @@ impl WinogradWeightGradient<'_> {
     /// Overwrites `dw`, laid out as the view says.
     pub(crate) fn run(&self, dw: &mut [f32]) {
         let (rows, columns) = (self.view.rows.len(), self.view.columns.len());
-        let len = self.tiling.tile.volume() * rows * columns;
+        let len = self.tiling.tile.weight_volume() * rows * columns;
         let (count, parts) = (self.tiling.count(), self.parts(len));
         let mut sums = Recycled::new(len * parts);
         if parts == 1 {
@@ -85,16 +85,16 @@ impl WinogradWeightGradient<'_> {
     }
 
     fn chunk(&self, chunk: &Chunk, sums: Shared, shared: bool) {
-        let [az, ay, _] = self.tiling.tile.frequencies();
+        let [wz, wy, _] = self.tiling.tile.weight_frequencies();
         let groups = self.view.column_blocks().div_ceil(self.cpu.columns());
         let tile = |t| self.cpu.run(&TileTask { all: self, chunk, tile: t });
-        let sum = |i| self.cpu.run(&SumTask { all: self, chunk, g: i / groups, group: i % groups, sums });
+        let sum = |i| self.cpu.run(&SumTask { all: self, chunk, w: i / groups, group: i % groups, sums });
         if shared {
             chunk.tiles.clone().into_par_iter().for_each(tile);
-            (0..az * ay * groups).into_par_iter().for_each(sum);
+            (0..wz * wy * groups).into_par_iter().for_each(sum);
         } else {
             chunk.tiles.clone().for_each(tile);
-            (0..az * ay * groups).for_each(sum);
+            (0..wz * wy * groups).for_each(sum);
         }
     }
 
@@ -125,15 +125,15 @@ struct TileTask<'a> {
 impl Task for TileTask<'_> {
     fn run<V: Lanes>(&self) {
         let (all, tiling) = (self.all, &self.all.tiling);
-        let (n, origin) = tiling.origin(self.tile);
+        let ((n, origin), (_, read)) = (tiling.origin(self.tile), tiling.read_origin(self.tile));
         let (slot, count, ax) =
             (self.tile - self.chunk.tiles.start, self.chunk.tiles.len(), tiling.tile.frequencies()[2]);
         let (rows, columns) = (all.view.row_blocks(), all.view.column_blocks());
         for b in 0..rows {
             V::call(&InputTile {
                 block: all.reader.block(n, b),
-                size: tiling.grid.size,
-                origin: [0, 1, 2].map(|a| origin[a] as isize - isize::from(tiling.tile.0[a] > 1)),
+                size: tiling.read.size,
+                origin: read,
                 tile: tiling.tile,
                 out: self.chunk.data.at((b * count + slot) * ax * LANES),
                 plane: rows * count * ax * LANES,
@@ -142,9 +142,9 @@ impl Task for TileTask<'_> {
         let width = all.view.columns.len();
         for b in 0..columns {
             V::call(&GradientTile {
-                values: &all.grad[n * tiling.grid.voxels() * width + b * LANES..],
+                values: &all.grad[n * tiling.written.voxels() * width + b * LANES..],
                 width,
-                size: tiling.grid.size,
+                size: tiling.written.size,
                 origin,
                 tile: tiling.tile,
                 out: self.chunk.grads.at((b * count + slot) * ax * LANES),
@@ -154,32 +154,50 @@ impl Task for TileTask<'_> {
     }
 }
 
-/// One plane of frequencies, one group of output channels.
+/// The planes of frequencies that share one plane of weights, one group of output channels.
 struct SumTask<'a> {
     all: &'a WinogradWeightGradient<'a>,
     chunk: &'a Chunk,
-    g: usize,
+    w: usize,
     group: usize,
     sums: Shared,
 }
 
 impl Task for SumTask<'_> {
     fn run<V: Lanes>(&self) {
+        let tile = self.all.tiling.tile;
+        let ([az, ay, ax], [_, _, wx]) = (tile.frequencies(), tile.weight_frequencies());
+        // The first frequency of each weight overwrites the sums, in the first chunk.
+        let mut fresh = vec![self.chunk.first; wx];
+        for z in 0..az {
+            for y in 0..ay {
+                if tile.weight_of([z, y, 0]) / wx != self.w {
+                    continue;
+                }
+                for x in 0..ax {
+                    let weight = tile.weight_of([z, y, x]);
+                    let add = !std::mem::take(&mut fresh[weight % wx]);
+                    self.frequency::<V>(z * ay + y, x, weight, add);
+                }
+            }
+        }
+    }
+}
+
+impl SumTask<'_> {
+    fn frequency<V: Lanes>(&self, g: usize, x: usize, weight: usize, add: bool) {
         let (all, count) = (self.all, self.chunk.tiles.len());
         let ax = all.tiling.tile.frequencies()[2];
         let (rows, blocks) = (all.view.row_blocks(), all.view.column_blocks());
         let columns = group_width(blocks, V::COLUMNS, self.group);
         let walk = Walk { rows: 1, count, row: [0, 0], step: [ax * LANES; 2], column: count * ax * LANES };
-        for x in 0..ax {
-            let (first, step) = place(&all.view, V::COLUMNS, self.group * V::COLUMNS, 0);
-            let at = first + (self.g * ax + x) * step;
-            let grads =
-                self.chunk.grads.at(((self.g * blocks + self.group * V::COLUMNS) * count * ax + x) * LANES);
-            for b in 0..rows {
-                let data = self.chunk.data.at(((self.g * rows + b) * count * ax + x) * LANES);
-                let to = self.sums.at(at + b * LANES * columns * LANES);
-                outer_rows::<V>(data, LANES, grads, walk, Target { to, columns, add: !self.chunk.first });
-            }
+        let (first, step) = place(&all.view, V::COLUMNS, self.group * V::COLUMNS, 0);
+        let at = first + weight * step;
+        let grads = self.chunk.grads.at(((g * blocks + self.group * V::COLUMNS) * count * ax + x) * LANES);
+        for b in 0..rows {
+            let data = self.chunk.data.at(((g * rows + b) * count * ax + x) * LANES);
+            let to = self.sums.at(at + b * LANES * columns * LANES);
+            outer_rows::<V>(data, LANES, grads, walk, Target { to, columns, add });
         }
     }
 }
@@ -199,7 +217,7 @@ impl Task for UnpackTask<'_> {
     fn run<V: Lanes>(&self) {
         let view = &self.all.view;
         let columns = group_width(view.column_blocks(), V::COLUMNS, self.group);
-        let frequencies = self.all.tiling.tile.volume();
+        let frequencies = self.all.tiling.tile.weight_volume();
         let run = LANES * columns * LANES;
         let (first, step) = place(view, V::COLUMNS, self.group * V::COLUMNS, self.row * LANES);
         with_scratch(frequencies * run, |room| {
@@ -228,7 +246,7 @@ impl UnpackTask<'_> {
     fn taps<V: Lanes>(&self, from: &[f32], step: usize, lane: usize, column: usize) {
         let view = &self.all.view;
         let Some(row) = view.rows[self.row * LANES + lane] else { return };
-        let taps: usize = self.all.tiling.tile.0.iter().map(|&m| if m == 1 { 1 } else { 3 }).product();
+        let taps: usize = self.all.tiling.tile.0.iter().map(|axis| axis.taps()).product();
         let mut values = [[0.0f32; LANES]; 27];
         V::call(&ToTaps {
             from: from.as_ptr(),

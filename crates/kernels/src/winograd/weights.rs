@@ -15,9 +15,14 @@ use rayon::prelude::*;
 /// Taps of the largest kernel.
 const MOST_TAPS: usize = 27;
 
+/// Values of packed weights.
+pub(crate) fn packed_len(tile: Tile, view: &WeightView) -> usize {
+    tile.weight_volume() * view.rows.len() * view.columns.len()
+}
+
 /// Packs `[frequency][group of columns][row][16 · columns]`. `turned` reverses the taps (for the input gradient).
 pub(crate) fn pack(cpu: Cpu, tile: Tile, view: &WeightView, turned: bool, weights: &[f32]) -> Recycled {
-    let mut packed = Recycled::new(tile.volume() * view.rows.len() * view.columns.len());
+    let mut packed = Recycled::new(packed_len(tile, view));
     let out = Shared::new(&mut packed);
     let matrices = Matrices::new(tile);
     let groups = view.column_blocks().div_ceil(cpu.columns());
@@ -36,7 +41,7 @@ pub(super) struct Matrices {
 
 impl Matrices {
     pub(super) fn new(tile: Tile) -> Self {
-        Self { rows: tile.frequencies().map(weight_matrix) }
+        Self { rows: tile.0.map(weight_matrix) }
     }
 
     fn taps(&self) -> [usize; 3] {

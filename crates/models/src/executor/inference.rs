@@ -29,7 +29,7 @@ struct Prepared {
 }
 
 impl Inference {
-    pub(crate) fn new(network: &Network, weights: &Weights) -> Self {
+    pub(crate) fn new(network: &Network, weights: Weights) -> Self {
         let graph = network.graph().keep_outputs(&[0]);
         let mut released = vec![Vec::new(); graph.ops.len()];
         for (tensor, last) in graph.last_reads().into_iter().enumerate() {
@@ -38,7 +38,7 @@ impl Inference {
             }
         }
         let tensors = Tensors::new(&graph);
-        Self { network: network.clone(), graph, weights: weights.clone(), released, tensors, prepared: None }
+        Self { network: network.clone(), graph, weights, released, tensors, prepared: None }
     }
 
     /// The network.

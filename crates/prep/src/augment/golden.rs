@@ -6,14 +6,16 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::PathBuf;
 
-fn folder() -> Option<PathBuf> {
+/// A golden file, or `None` (with a line) where there is none.
+fn golden(name: &str) -> Option<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/goldens");
     let root = std::env::var_os("GALEN_GOLDENS").map_or_else(|| PathBuf::from(default), PathBuf::from);
-    let found = root.join("nnunet").is_dir();
+    let file = root.join("nnunet").join(name);
+    let found = file.is_file();
     if !found {
-        println!("no goldens at {}: skipped", root.display());
+        println!("no {}: skipped", file.display());
     }
-    found.then(|| root.join("nnunet"))
+    found.then_some(file)
 }
 
 struct Archive(NpzArchive<BufReader<File>>);
@@ -75,7 +77,7 @@ struct Case {
 
 impl Case {
     fn open(name: &'static str) -> Option<Self> {
-        let path = folder()?.join("augmentation/transforms.npz");
+        let path = golden("augmentation/transforms.npz")?;
         let mut archive = Archive(NpzArchive::open(path).expect("an archive"));
         let image = archive.need::<f32>(&format!("{name}_image"));
         let labels = archive.need::<i8>(&format!("{name}_seg"));
@@ -219,8 +221,8 @@ fn golden_binary_operators_agree() {
 
 #[test]
 fn golden_initial_patch_sizes_agree() {
-    let Some(folder) = folder() else { return };
-    let text = std::fs::read_to_string(folder.join("tables/initial_patch_size.json")).expect("the table");
+    let Some(file) = golden("tables/initial_patch_size.json") else { return };
+    let text = std::fs::read_to_string(file).expect("the table");
     let table: Vec<serde_json::Value> = serde_json::from_str(&text).expect("JSON");
     for row in table {
         let list = |key: &str| -> Vec<usize> { serde_json::from_value(row[key].clone()).expect("a list") };

@@ -14,7 +14,6 @@ mod cascade;
 mod contrast;
 mod draw;
 mod gamma;
-mod half;
 mod initial_patch;
 mod low_resolution;
 mod mirror;

@@ -6,7 +6,7 @@
 //! Golden: `augmentation/transforms.npz`.
 
 use super::Sample;
-use super::half::round_to_half;
+use crate::resample::round_to_half;
 
 /// Matrix on column vectors `(z, y, x)` in voxels around the patch centre.
 pub type Affine = [[f64; 3]; 3];
@@ -322,7 +322,7 @@ fn elect(corners: [i16; 8], fraction: [f32; 3], nearest: usize) -> i16 {
     let nearest = corners[nearest];
     let score = |label: i16| {
         let sum: f32 = corners.iter().zip(weights).filter(|(c, _)| **c == label).map(|(_, w)| w).sum();
-        round_to_half(sum)
+        round_to_half(sum.into())
     };
     let mut winner = (corners[0], f32::NEG_INFINITY);
     for &label in &corners {

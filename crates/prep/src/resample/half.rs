@@ -1,10 +1,11 @@
-//! Rounding to float16 values, as storing into a float16 array does.
+//! Rounding to float16 values, as storing into a float16 array does. Own code, since the crate `half` goes through single
+//! precision on processors without a direct instruction, which rounds twice.
 
 /// Adding and subtracting this many units rounds a double to a whole unit, ties to even.
 const SHIFT: f64 = 6_755_399_441_055_744.0; // 1.5 * 2^52
 
 /// The float16 value nearest to a double, ties to even; beyond 65504 infinity.
-pub(super) fn round_to_half(value: f64) -> f32 {
+pub(crate) fn round_to_half(value: f64) -> f32 {
     let exponent = ((value.to_bits() >> 52) & 0x7ff) as i32 - 1023;
     // Ten bits after the leading one; below 2^-14 the spacing stays that of subnormals.
     let quantum = f64::from_bits(((exponent.clamp(-14, 16) - 10 + 1023) as u64) << 52);
@@ -13,21 +14,21 @@ pub(super) fn round_to_half(value: f64) -> f32 {
     if rounded.abs() > 65504.0 { f32::INFINITY.copysign(value as f32) } else { rounded as f32 }
 }
 
-/// The value of float16 bits.
-pub(super) fn from_bits(bits: u16) -> f32 {
-    let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
-    let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
-    sign * match exponent {
-        0 => fraction * (-24f32).exp2(),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        _ => (1.0 + fraction / 1024.0) * ((exponent - 15) as f32).exp2(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The value of float16 bits.
+    fn from_bits(bits: u16) -> f32 {
+        let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+        let (exponent, fraction) = (i32::from(bits >> 10 & 31), f32::from(bits & 1023));
+        sign * match exponent {
+            0 => fraction * (-24f32).exp2(),
+            31 if fraction == 0.0 => f32::INFINITY,
+            31 => f32::NAN,
+            _ => (1.0 + fraction / 1024.0) * ((exponent - 15) as f32).exp2(),
+        }
+    }
 
     #[test]
     fn every_half_is_itself_and_middles_go_to_even() {

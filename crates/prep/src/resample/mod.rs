@@ -16,10 +16,11 @@ mod spline;
 mod taps;
 mod torch;
 
+pub(crate) use half::round_to_half;
 pub use labels::TieRule;
 pub use method::{Change, Method, Thick};
 pub use resize::Real;
-pub use slabs::{LogitSlabs, LogitValues};
+pub use slabs::LogitSlabs;
 pub(crate) use slices::permuted;
 
 /// Spacing along one axis over that of another beyond which slices count as thick.
@@ -81,12 +82,7 @@ fn image<T: Real>(
     }
 }
 
-/// Resamples a label map `[z, y, x]`: the label with the largest linear weight; a tie goes to the nearest voxel's
-/// label when it is among the tied, else to the smallest (batchgenerators 0.25.5).
-pub fn labels(values: &[i16], from: [usize; 3], to: [usize; 3], order: u8, thick: Option<usize>) -> Vec<i16> {
-    if from == to { values.to_vec() } else { label_map(values, from, to, order, 0, thick, TieRule::Largest) }
-}
-
+/// Resamples a label map `[z, y, x]`.
 fn label_map(
     values: &[i16],
     from: [usize; 3],

@@ -4,43 +4,17 @@
 //! precision leaves the range of its inputs by less than storing in single precision rounds away, so the clipping of
 //! the whole-volume function needs no counterpart here.
 
-use super::half::{from_bits, round_to_half};
+use super::half::round_to_half;
 use super::method::{Change, Method};
 use super::resize::{Axis, Plane};
 use super::torch::Grid;
 use galen_core::{Error, Result};
+use serde_json::Value;
 use std::ops::Range;
-
-/// Logits `[k, z, y, x]`.
-#[derive(Clone, Copy)]
-pub enum LogitValues<'a> {
-    /// Single precision.
-    Single(&'a [f32]),
-    /// Bits of float16.
-    Half(&'a [u16]),
-}
-
-impl LogitValues<'_> {
-    fn len(self) -> usize {
-        match self {
-            Self::Single(values) => values.len(),
-            Self::Half(values) => values.len(),
-        }
-    }
-
-    fn plane(self, range: Range<usize>, out: &mut [f32]) {
-        match self {
-            Self::Single(values) => out.copy_from_slice(&values[range]),
-            Self::Half(values) => {
-                out.iter_mut().zip(&values[range]).for_each(|(o, &bits)| *o = from_bits(bits))
-            }
-        }
-    }
-}
 
 /// Evaluates logits on another grid.
 pub struct LogitSlabs<'a> {
-    values: LogitValues<'a>,
+    values: &'a [f32],
     classes: usize,
     from: [usize; 3],
     to: [usize; 3],
@@ -55,11 +29,24 @@ enum Kind {
     Single(Grid),
 }
 
+fn cubic() -> Error {
+    let remedy = "use order 1 in resampling_fn_probabilities_kwargs";
+    Error::input("plans.json, resampling_fn_probabilities", "cubic resampling of logits", remedy)
+}
+
 impl<'a> LogitSlabs<'a> {
-    /// Logits of `classes` channels for a change of grid. `half` rounds results to float16; nnU-Net's torch functions
+    /// The method that plans name for logits, when it can be done by slabs.
+    pub fn method(name: &str, arguments: &Value) -> Result<Method> {
+        match Method::parse(name, arguments)? {
+            Method::Spline { order: 3, .. } => Err(cubic()),
+            method => Ok(method),
+        }
+    }
+
+    /// Logits `[k, z, y, x]` of `classes` channels for a change of grid. `half` rounds results to float16; nnU-Net's torch functions
     /// return single precision, so it changes nothing there.
     pub fn new(
-        values: LogitValues<'a>,
+        values: &'a [f32],
         classes: usize,
         method: Method,
         change: &Change,
@@ -78,12 +65,7 @@ impl<'a> LogitSlabs<'a> {
             _ if from == to => Kind::Copy,
             Method::None => Kind::Copy,
             Method::Torch { thick, .. } => Kind::Single(Grid::new(from, to, thick.axis(current, new))),
-            Method::Spline { order: 3, .. } => {
-                return bad(
-                    "cubic resampling of logits".into(),
-                    "use order 1 in resampling_fn_probabilities_kwargs",
-                );
-            }
+            Method::Spline { order: 3, .. } => return Err(cubic()),
             Method::Spline { order, order_z, thick } => {
                 let between = thick.axis(current, new);
                 if between.is_some() && order_z != 0 {
@@ -175,45 +157,10 @@ impl<'a> LogitSlabs<'a> {
         }
     }
 
-    /// Index of the class with the largest logit (the first on ties) for some planes; `out` is `[z, y, x]`.
-    pub fn largest(&self, range: Range<usize>, out: &mut [u16]) {
-        let area = self.to[1] * self.to[2];
-        out.fill(0);
-        let mut best = vec![f32::NEG_INFINITY; out.len()];
-        for class in 0..self.classes {
-            self.planes(class, range.clone(), |z, values| {
-                let start = (z - range.start) * area;
-                let voxels = out[start..start + area].iter_mut().zip(&mut best[start..start + area]);
-                for ((out, best), &value) in voxels.zip(values) {
-                    let wins = value > *best;
-                    *out = if wins { class as u16 } else { *out };
-                    *best = if wins { value } else { *best };
-                }
-            });
-        }
-    }
-
-    /// For regions: the label of the last region (in `class_order`) with a probability above one half, else 0, for
-    /// some planes; `out` is `[z, y, x]`.
-    pub fn regions(&self, range: Range<usize>, class_order: &[u16], out: &mut [u16]) {
-        let area = self.to[1] * self.to[2];
-        out.fill(0);
-        for (class, &label) in class_order.iter().enumerate().take(self.classes) {
-            self.planes(class, range.clone(), |z, values| {
-                let start = (z - range.start) * area;
-                for (out, &value) in out[start..start + area].iter_mut().zip(values) {
-                    if 1.0 / (1.0 + (-value).exp()) > 0.5 {
-                        *out = label;
-                    }
-                }
-            });
-        }
-    }
-
     fn read(&self, class: usize, z: usize, out: &mut [f32]) {
         let area = self.from[1] * self.from[2];
         let start = (class * self.from[0] + z) * area;
-        self.values.plane(start..start + area, out);
+        out.copy_from_slice(&self.values[start..start + area]);
     }
 
     fn give(&self, z: usize, out: &mut [f32], each: &mut impl FnMut(usize, &[f32])) {
@@ -277,8 +224,7 @@ mod tests {
                 for to in [[9, 4, 11], [3, 8, 5], [5, 6, 7], [5, 6, 9]] {
                     let change = Change { from: [5, 6, 7], to, current, new: [1.0; 3] };
                     let values = logits(2 * 210);
-                    let slabs =
-                        LogitSlabs::new(LogitValues::Single(&values), 2, method, &change, false).unwrap();
+                    let slabs = LogitSlabs::new(&values, 2, method, &change, false).unwrap();
                     for class in 0..2 {
                         let whole = method.image(&values[class * 210..(class + 1) * 210], &change);
                         let mut found = Vec::new();
@@ -294,15 +240,23 @@ mod tests {
     }
 
     #[test]
-    fn the_first_of_equal_classes_wins_and_half_makes_equals() {
+    fn rounding_makes_equals() {
         let change = Change { from: [1, 1, 1], to: [1, 1, 2], current: [1.0; 3], new: [1.0; 3] };
         let method = Method::Spline { order: 1, order_z: 0, thick: AUTO };
-        let decide = |half| {
-            let values = LogitValues::Single(&[1000.0, 1000.1]);
-            let mut out = [9; 2];
-            LogitSlabs::new(values, 2, method, &change, half).unwrap().largest(0..1, &mut out);
-            out
+        let planes = |half| {
+            let slabs = LogitSlabs::new(&[1000.0, 1000.1], 2, method, &change, half).unwrap();
+            [0, 1].map(|class| {
+                let mut first = 0.0;
+                slabs.planes(class, 0..1, |_, plane| first = plane[0]);
+                first
+            })
         };
-        assert_eq!((decide(false), decide(true)), ([1, 1], [0, 0]));
+        assert_eq!((planes(false), planes(true)), ([1000.0, 1000.1], [1000.0; 2]));
+    }
+
+    #[test]
+    fn cubic_logits_are_refused_before_there_are_any() {
+        let cubic = serde_json::json!({ "order": 3, "force_separate_z": null });
+        assert!(LogitSlabs::method("resample_data_or_seg_to_shape", &cubic).is_err());
     }
 }

@@ -7,25 +7,36 @@
 use crate::pickle_machine::Machine;
 
 /// Number of a value in a [`Pickle`].
-pub(crate) type Id = usize;
+pub type Id = usize;
 
 /// A value.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
+    /// Python's `None`.
     None,
+    /// Truth value.
     Bool(bool),
+    /// Integer of up to 64 bits.
     Int(i64),
+    /// Number.
     Float(f64),
+    /// `str`.
     Text(String),
+    /// `bytes`.
     Bytes(Vec<u8>),
+    /// List or set.
     List(Vec<Id>),
+    /// Tuple.
     Tuple(Vec<Id>),
+    /// Dictionary, ordered or not: keys and values.
     Dict(Vec<(Id, Id)>),
     /// A class or function of the whitelist, `module.name`.
     Global(&'static str),
     /// A call of a whitelisted global, not carried out.
     Call {
+        /// What would be called.
         global: &'static str,
+        /// Tuple of its arguments.
         arguments: Id,
     },
     /// A reference to data outside of the pickle.
@@ -34,15 +45,15 @@ pub(crate) enum Value {
 
 /// A pickle that was read.
 #[derive(Debug)]
-pub(crate) struct Pickle {
+pub struct Pickle {
     values: Vec<Value>,
     /// The value that was pickled.
-    pub(crate) root: Id,
+    pub root: Id,
 }
 
 /// Why a pickle was refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub enum Refusal {
     /// The bytes end or contradict themselves.
     Damaged(String),
     /// It refers to something that is not on the list.
@@ -51,19 +62,19 @@ pub(crate) enum Refusal {
 
 impl Pickle {
     /// Reads one pickle.
-    pub(crate) fn read(bytes: &[u8]) -> Result<Self, Refusal> {
+    pub fn read(bytes: &[u8]) -> Result<Self, Refusal> {
         let mut machine = Machine::new(bytes);
         let root = machine.run()?;
         Ok(Self { values: machine.values, root })
     }
 
     /// The value of a number.
-    pub(crate) fn value(&self, id: Id) -> &Value {
+    pub fn value(&self, id: Id) -> &Value {
         &self.values[id]
     }
 
     /// Entry of a dictionary (or of an ordered dictionary) under a text key.
-    pub(crate) fn entry(&self, dict: Id, key: &str) -> Option<Id> {
+    pub fn entry(&self, dict: Id, key: &str) -> Option<Id> {
         let Value::Dict(entries) = self.value(dict) else { return None };
         entries
             .iter()
@@ -73,7 +84,7 @@ impl Pickle {
     }
 
     /// Text of a value.
-    pub(crate) fn text(&self, id: Id) -> Option<&str> {
+    pub fn text(&self, id: Id) -> Option<&str> {
         match self.value(id) {
             Value::Text(text) => Some(text),
             _ => None,
@@ -81,7 +92,7 @@ impl Pickle {
     }
 
     /// Elements of a list or tuple.
-    pub(crate) fn items(&self, id: Id) -> Option<&[Id]> {
+    pub fn items(&self, id: Id) -> Option<&[Id]> {
         match self.value(id) {
             Value::List(items) | Value::Tuple(items) => Some(items),
             _ => None,
@@ -89,7 +100,7 @@ impl Pickle {
     }
 
     /// A non-negative integer.
-    pub(crate) fn size(&self, id: Id) -> Option<usize> {
+    pub fn size(&self, id: Id) -> Option<usize> {
         match self.value(id) {
             Value::Int(value) => usize::try_from(*value).ok(),
             _ => None,
@@ -98,14 +109,20 @@ impl Pickle {
 
     /// The value as JSON: tuples become lists, numpy scalars numbers, calls their arguments.
     /// `None` when it is nested too deeply, or too large, to be what it should.
-    pub(crate) fn json(&self, id: Id) -> Option<serde_json::Value> {
-        let mut left = 1_000_000;
+    pub fn json(&self, id: Id) -> Option<serde_json::Value> {
+        let mut left = 16_000_000;
         self.json_within(id, 32, &mut left)
     }
 
+    /// `left` is bytes: a text that a thousand entries refer to is written a thousand times.
     fn json_within(&self, id: Id, depth: usize, left: &mut usize) -> Option<serde_json::Value> {
         use serde_json::Value as Json;
-        *left = left.checked_sub(1)?;
+        let cost = match self.value(id) {
+            Value::Text(text) => text.len(),
+            Value::Bytes(bytes) => size_of::<Json>() * bytes.len(),
+            _ => 0,
+        };
+        *left = left.checked_sub(size_of::<Json>() + cost)?;
         let depth = depth.checked_sub(1)?;
         Some(match self.value(id) {
             Value::None | Value::Global(_) | Value::Persistent(_) => Json::Null,
@@ -123,7 +140,10 @@ impl Pickle {
                 let mut object = serde_json::Map::new();
                 for &(key, value) in entries {
                     let key = match self.value(key) {
-                        Value::Text(text) => text.clone(),
+                        Value::Text(text) => {
+                            *left = left.checked_sub(text.len())?;
+                            text.clone()
+                        }
                         Value::Int(number) => number.to_string(),
                         _ => return None,
                     };
@@ -196,5 +216,17 @@ mod tests {
         assert_eq!(pickle.json(pickle.root), None);
         let own_member = Pickle::read(b"]q\x00h\x00a.").unwrap();
         assert_eq!(own_member.json(own_member.root), None);
+    }
+
+    #[test]
+    fn a_text_that_many_entries_refer_to_is_not_multiplied_without_end() {
+        let mut bytes = vec![b'X'];
+        bytes.extend(1_000_000u32.to_le_bytes());
+        bytes.extend(vec![b'a'; 1_000_000]);
+        bytes.extend(b"q\x00]");
+        bytes.extend(b"h\x00a".repeat(10_000));
+        bytes.push(b'.');
+        let pickle = Pickle::read(&bytes).unwrap();
+        assert_eq!(pickle.json(pickle.root), None);
     }
 }

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 /// Most values that a pickle may hold; real checkpoints have some ten thousands.
 const VALUES_MAX: usize = 8_000_000;
 
-/// What checkpoints of PyTorch and nnU-Net refer to. None of these is ever called.
+/// What checkpoints of PyTorch and files of nnU-Net refer to. None of these is ever called.
 const ALLOWED: &[&str] = &[
     "collections.OrderedDict",
     "torch._utils._rebuild_tensor_v2",
@@ -19,6 +19,9 @@ const ALLOWED: &[&str] = &[
     "torch.Size",
     "numpy._core.multiarray.scalar",
     "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.ndarray",
     "numpy.dtype",
     "_codecs.encode",
     "builtins.set",
