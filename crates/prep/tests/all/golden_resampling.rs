@@ -1,10 +1,8 @@
 //! Resampling as nnunetv2 2.8.1, scikit-image 0.26 and torch do it: images, logits, label maps.
 //! Every file found under `GALEN_GOLDENS` is run; without the folder the tests say so and pass.
 
-mod goldens;
-
+use crate::goldens::{files, goldens, npz, npz_keys, npz_shape};
 use galen_prep::resample::{Change, LogitSlabs, Method, TieRule, image_f64, thick_axis};
-use goldens::{files, goldens, npz, npz_keys, npz_shape};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;

@@ -1,7 +1,5 @@
 //! The store: boxes equal slices of the prepared arrays, and a killed run leaves nothing half done.
 
-mod synthetic;
-
 use galen_data::{Dataset, Store};
 use galen_prep::{DatasetFacts, Fingerprint, Intensities, Planner, Plans, Prepared};
 use proptest::prelude::*;
@@ -49,7 +47,7 @@ fn shared() -> &'static (tempfile::TempDir, Store, Vec<Prepared>) {
     SHARED.get_or_init(|| {
         let folder = tempfile::tempdir().unwrap();
         let root = folder.path().join("raw");
-        synthetic::dataset(&root, &SIZES);
+        crate::synthetic::dataset(&root, &SIZES);
         let store = build(&root, &folder.path().join("store")).unwrap();
         let dataset = Dataset::open(&root).unwrap();
         let plans = plans(&dataset);
@@ -125,7 +123,7 @@ fn state(folder: &Path) -> BTreeMap<String, (std::time::SystemTime, Vec<u8>)> {
 fn a_killed_run_is_completed_and_whole_cases_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
-    synthetic::dataset(&root, &SIZES);
+    crate::synthetic::dataset(&root, &SIZES);
     build(&root, &out).unwrap();
     let before = state(&out);
     // What a kill may leave: no list of cases, a case missing, a file in the making; and worse, half a case.
@@ -151,10 +149,10 @@ fn a_killed_run_is_completed_and_whole_cases_are_kept() {
 fn changed_inputs_make_only_their_cases_again() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
-    synthetic::dataset(&root, &SIZES);
+    crate::synthetic::dataset(&root, &SIZES);
     build(&root, &out).unwrap();
     let before = state(&out);
-    synthetic::case(&root, "case_1", [18, 10, 23], 99);
+    crate::synthetic::case(&root, "case_1", [18, 10, 23], 99);
     let store = build(&root, &out).unwrap();
     let after = state(&out);
     assert_eq!(store.entry(1).size[0], 18);
@@ -169,7 +167,7 @@ fn changed_inputs_make_only_their_cases_again() {
 fn damage_is_an_error_that_names_the_case() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
-    synthetic::dataset(&root, &SIZES[1..2]);
+    crate::synthetic::dataset(&root, &SIZES[1..2]);
     build(&root, &out).unwrap();
     let file = out.join("case_0.galen");
     let whole = fs::read(&file).unwrap();
@@ -197,7 +195,7 @@ fn damage_is_an_error_that_names_the_case() {
 fn a_case_that_fails_is_named_and_the_others_are_made() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
-    synthetic::dataset(&root, &SIZES);
+    crate::synthetic::dataset(&root, &SIZES);
     fs::write(root.join("imagesTr/case_1_0000.nii.gz"), b"cut").unwrap();
     let error = build(&root, &out).unwrap_err().to_string();
     assert!(error.contains("case_1"), "{error}");
@@ -209,7 +207,7 @@ fn a_case_that_fails_is_named_and_the_others_are_made() {
 fn only_one_build_at_a_time() {
     let folder = tempfile::tempdir().unwrap();
     let (root, out) = (folder.path().join("raw"), folder.path().join("store"));
-    synthetic::dataset(&root, &SIZES[1..2]);
+    crate::synthetic::dataset(&root, &SIZES[1..2]);
     fs::create_dir(&out).unwrap();
     let other = fs::File::create(out.join(".lock")).unwrap();
     other.lock().unwrap();

@@ -1,9 +1,7 @@
 //! The networks agree with the reference: outputs, gradients, parameter counts.
 
-mod golden;
-
+use crate::golden::{architecture, cases, folder, largest_difference};
 use galen_models::{LossSpec, Network, Weights};
-use golden::{architecture, cases, folder, largest_difference};
 use safetensors::SafeTensors;
 use serde_json::Value;
 use std::collections::HashMap;

@@ -1,12 +1,10 @@
 //! `check` finds every fault that is put into a dataset, in one run, and nothing else.
 
-mod synthetic;
-
+use crate::synthetic::{case, grid, image, mask, values};
 use galen_core::Geometry;
 use galen_data::{Dataset, Finding, FindingKind, Severity, check};
 use std::fs;
 use std::path::Path;
-use synthetic::{case, grid, image, mask, values};
 
 const SIZE: [usize; 3] = [8, 9, 10];
 
@@ -21,7 +19,7 @@ fn kinds<'a>(findings: &'a [Finding], case: &str) -> Vec<(FindingKind, &'a str)>
 #[test]
 fn a_clean_dataset_has_no_findings() {
     let folder = tempfile::tempdir().unwrap();
-    synthetic::dataset(folder.path(), &[SIZE, SIZE]);
+    crate::synthetic::dataset(folder.path(), &[SIZE, SIZE]);
     assert_eq!(findings(folder.path()), []);
 }
 
@@ -31,7 +29,7 @@ fn every_fault_is_found_in_one_run() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let n: usize = SIZE.iter().product();
-    synthetic::description(root, 3);
+    crate::synthetic::description(root, 3);
     let expected: Vec<(&str, FindingKind, Severity)> = vec![
         ("constant", ConstantImage, Severity::Warning),
         ("direction", DirectionMismatch, Severity::Error),
@@ -109,7 +107,7 @@ fn every_fault_is_found_in_one_run() {
 fn channels_are_compared_and_counted() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    synthetic::dataset(root, &[SIZE, SIZE, SIZE]);
+    crate::synthetic::dataset(root, &[SIZE, SIZE, SIZE]);
     let text = fs::read_to_string(root.join("dataset.json")).unwrap();
     fs::write(root.join("dataset.json"), text.replace("\"0\": \"MRI\"", "\"0\": \"T1\", \"1\": \"T2\""))
         .unwrap();
@@ -136,7 +134,7 @@ fn channels_are_compared_and_counted() {
 fn label_values_must_be_consecutive_and_in_use() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    synthetic::dataset(root, &[SIZE]);
+    crate::synthetic::dataset(root, &[SIZE]);
     let text = fs::read_to_string(root.join("dataset.json")).unwrap();
     fs::write(root.join("dataset.json"), text.replace("\"b\": 2", "\"b\": 2, \"c\": 5")).unwrap();
     let found = findings(root);
@@ -151,7 +149,7 @@ fn label_values_must_be_consecutive_and_in_use() {
 
 #[test]
 fn the_list_does_not_depend_on_the_number_of_threads() {
-    let Some(data) = synthetic::real_data() else { return };
+    let Some(data) = crate::synthetic::real_data() else { return };
     let mut dataset = Dataset::open(&data.join("msd_hippocampus")).unwrap();
     dataset.training.truncate(12);
     let with = |threads: usize| {

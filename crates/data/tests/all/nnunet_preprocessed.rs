@@ -1,7 +1,5 @@
 //! Cases that nnU-Net preprocessed become a store as they are.
 
-mod synthetic;
-
 use galen_data::{Dataset, Store};
 use galen_prep::Plans;
 use std::fs;
@@ -32,7 +30,7 @@ fn only(golden: &Path, case: &str, root: &Path) -> Dataset {
 
 #[test]
 fn golden_preprocessed_folders_become_stores() {
-    let Some(root) = synthetic::goldens() else { return };
+    let Some(root) = crate::synthetic::goldens() else { return };
     let mut compared = 0;
     for golden in fs::read_dir(root.join("nnunet/datasets")).unwrap().map(|entry| entry.unwrap().path()) {
         for prepared in fs::read_dir(&golden).unwrap().map(|entry| entry.unwrap().path()) {
@@ -75,9 +73,10 @@ fn golden_preprocessed_folders_become_stores() {
 fn what_is_missing_or_dangerous_is_said_and_nothing_is_written() {
     let home = tempfile::tempdir().unwrap();
     let raw = home.path().join("raw");
-    synthetic::dataset(&raw, &[[9, 9, 9]]);
+    crate::synthetic::dataset(&raw, &[[9, 9, 9]]);
     let dataset = Dataset::open(&raw).unwrap();
-    let plans: Plans = serde_json::from_str(include_str!("../../galen/tests/house/tiny_plans.json")).unwrap();
+    let plans: Plans =
+        serde_json::from_str(include_str!("../../../galen/tests/all/house/tiny_plans.json")).unwrap();
     let source = home.path().join("nnUNetPlans_3d_fullres");
     fs::create_dir_all(&source).unwrap();
     let store = home.path().join("store");

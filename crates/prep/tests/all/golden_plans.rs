@@ -1,10 +1,8 @@
 //! Plans as nnunetv2 2.8.1 wrote them: synthetic fingerprints and phantom datasets, four planners each.
 //! Every case found under `GALEN_GOLDENS` is run; without the folder the tests say so and pass.
 
-mod goldens;
-
+use crate::goldens::{folders, goldens, json};
 use galen_prep::{DatasetFacts, Fingerprint, Planner, plan};
-use goldens::{folders, goldens, json};
 use serde_json::Value;
 use std::path::Path;
 

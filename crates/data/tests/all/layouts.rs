@@ -1,13 +1,11 @@
 //! Both layouts, on real and on made folders.
 
-mod synthetic;
-
 use galen_data::{Dataset, ProblemKind, check};
 use std::fs;
 
 #[test]
 fn the_decathlon_hippocampus_opens() {
-    let Some(data) = synthetic::real_data() else { return };
+    let Some(data) = crate::synthetic::real_data() else { return };
     let dataset = Dataset::open(&data.join("msd_hippocampus")).unwrap();
     assert_eq!((dataset.training.len(), dataset.num_training, dataset.problems.len()), (205, 205, 0));
     assert_eq!(
@@ -25,7 +23,7 @@ fn the_decathlon_hippocampus_opens() {
 
 #[test]
 fn all_three_traps_are_named_and_the_good_cases_stay() {
-    let Some(data) = synthetic::real_data() else { return };
+    let Some(data) = crate::synthetic::real_data() else { return };
     let dataset = Dataset::open(&data.join("msd_hippocampus_traps")).unwrap();
     assert_eq!(dataset.training_ids(), ["hippocampus_001", "hippocampus_003"]);
     let problems: Vec<(&str, ProblemKind)> =
@@ -50,7 +48,7 @@ fn all_three_traps_are_named_and_the_good_cases_stay() {
 
 #[test]
 fn golden_datasets_of_nnunet_open_and_are_clean() {
-    let Some(goldens) = synthetic::goldens() else { return };
+    let Some(goldens) = crate::synthetic::goldens() else { return };
     for entry in fs::read_dir(goldens.join("nnunet/datasets")).unwrap() {
         let root = entry.unwrap().path();
         if !root.join("raw/dataset.json").is_file() {
@@ -104,7 +102,7 @@ fn folders_that_are_no_dataset_say_so_in_one_line() {
 fn an_explicit_mapping_replaces_the_folders() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
-    synthetic::dataset(root, &[[4, 5, 6], [4, 5, 6]]);
+    crate::synthetic::dataset(root, &[[4, 5, 6], [4, 5, 6]]);
     let text = "{\"channel_names\": {\"0\": \"MRI\"}, \"labels\": {\"background\": 0, \"a\": 1, \"b\": 2}, \
         \"numTraining\": 1, \"file_ending\": \".nii.gz\", \"dataset\": {\
         \"one\": {\"images\": [\"imagesTr/case_1_0000.nii.gz\"], \"label\": \"labelsTr/case_1.nii.gz\"},\

@@ -1,11 +1,9 @@
 //! Fingerprints and preprocessed cases of raw datasets as nnunetv2 2.8.1 made them.
 //! Every dataset found under `GALEN_GOLDENS` is run; without the folder the tests say so and pass.
 
-mod goldens;
-
+use crate::goldens::{folders, goldens, json, npz};
 use galen_core::{LabelMap, LabelValue, Labels, Volume};
 use galen_prep::{CaseStatistics, Fingerprint, Plans, foreground_locations, prepare};
-use goldens::{folders, goldens, json, npz};
 use serde_json::Value;
 use std::path::Path;
 

@@ -1,8 +1,6 @@
 //! The promise: bad input gets one clear line, exit code 2, and nothing is written.
 
-mod house;
-
-use house::{House, files};
+use crate::house::{House, files};
 use std::fs;
 use std::path::Path;
 

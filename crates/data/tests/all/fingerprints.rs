@@ -1,13 +1,11 @@
 //! Fingerprints of whole datasets against nnU-Net's.
 
-mod synthetic;
-
 use galen_data::{Dataset, fingerprint, read_fingerprint, write_fingerprint};
 use std::fs;
 
 #[test]
 fn golden_fingerprints_agree() {
-    let Some(goldens) = synthetic::goldens() else { return };
+    let Some(goldens) = crate::synthetic::goldens() else { return };
     for entry in fs::read_dir(goldens.join("nnunet/datasets")).unwrap() {
         let root = entry.unwrap().path();
         let file = root.join("dataset_fingerprint.json");

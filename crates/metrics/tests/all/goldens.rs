@@ -252,7 +252,7 @@ fn golden_values_of_every_family() {
 }
 
 /// Ids that every release must measure, by kind.
-const PROMISED: &str = include_str!("goldens/ids.tsv");
+const PROMISED: &str = include_str!("../goldens/ids.tsv");
 
 #[test]
 fn every_promised_id_is_measured_and_defined() {

@@ -1,8 +1,6 @@
 //! The promise: a killed run goes on where it was, to the same bytes, and nothing is ever half-written.
 
-mod house;
-
-use house::{House, files};
+use crate::house::{House, files};
 use std::fs;
 
 const TRAIN: [&str; 10] = [

@@ -1,9 +1,7 @@
 //! `galen evaluate --kind`: every kind from its files to numbers under ids, and a sentence for every bad table.
 
-mod house;
-
+use crate::house::House;
 use galen_core::{Geometry, LabelMap};
-use house::House;
 use serde_json::Value as Json;
 use std::fs;
 

@@ -1,9 +1,7 @@
 //! Models on disk: nnU-Net's results folders are read in place, Galen's own come back as they were written.
 
-mod golden;
-
+use crate::golden::{architecture, cases, folder};
 use galen_models::{Bundle, BundleContent, Network, TorchCheckpoint};
-use golden::{architecture, cases, folder};
 use serde_json::json;
 use std::path::Path;
 

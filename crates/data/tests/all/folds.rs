@@ -1,7 +1,5 @@
 //! Folds: nnU-Net's own lists, patients kept together, given files checked.
 
-mod synthetic;
-
 use galen_data::{Patients, Split, Splits};
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -22,7 +20,7 @@ fn numbers(value: &Value) -> Vec<usize> {
 
 #[test]
 fn golden_tables_of_folds_are_identical() {
-    let Some(goldens) = synthetic::goldens() else { return };
+    let Some(goldens) = crate::synthetic::goldens() else { return };
     let tables = goldens.join("nnunet/tables");
     if !tables.is_dir() {
         println!("no tables of folds at {}: skipped", tables.display());
@@ -48,7 +46,7 @@ fn golden_tables_of_folds_are_identical() {
 
 #[test]
 fn golden_split_files_are_identical() {
-    let Some(goldens) = synthetic::goldens() else { return };
+    let Some(goldens) = crate::synthetic::goldens() else { return };
     for entry in fs::read_dir(goldens.join("nnunet/datasets")).unwrap() {
         let file = entry.unwrap().path().join("splits_final.json");
         if !file.is_file() {

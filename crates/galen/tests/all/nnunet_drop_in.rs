@@ -1,8 +1,6 @@
 //! nnU-Net's habits: its environment variables, its results folder, its model form, there and back.
 
-mod house;
-
-use house::House;
+use crate::house::House;
 use std::fs;
 use std::process::{Command, Output};
 

@@ -76,7 +76,7 @@ fn differences(volume: &Volume, want: &Value) -> Vec<String> {
 #[test]
 fn golden_real_files_are_read_as_others_read_them() {
     let Some(data) = data() else { return };
-    let expected: Value = serde_json::from_str(include_str!("expected.json")).unwrap();
+    let expected: Value = serde_json::from_str(include_str!("../expected.json")).unwrap();
     let mut failures = Vec::new();
     let mut compared = 0;
     for (name, want) in expected["files"].as_object().unwrap() {

@@ -1,12 +1,10 @@
 //! From MSD to nnU-Net raw.
 
-mod synthetic;
-
+use crate::synthetic::{grid, mask, values};
 use galen_core::{Scalar, Volume};
 use galen_data::{Dataset, Imported, Severity, check, import_msd};
 use std::fs;
 use std::path::Path;
-use synthetic::{grid, mask, values};
 
 const SIZE: [usize; 3] = [6, 7, 8];
 
@@ -28,7 +26,7 @@ fn four_dimensional(root: &Path) {
         };
         galen_io::write(&root.join(format!("{folder}/{id}.nii.gz")), &volume).unwrap();
         if folder == "imagesTr" {
-            synthetic::image(label(id), &grid(SIZE), mask(SIZE));
+            crate::synthetic::image(label(id), &grid(SIZE), mask(SIZE));
         }
     }
     let text = r#"{"name": "Two", "licence": "CC0", "modality": {"0": "T1w", "1": "FLAIR"},
@@ -83,7 +81,7 @@ fn an_existing_target_is_left_alone() {
 
 #[test]
 fn incomplete_cases_are_all_named_and_left_out_only_when_told() {
-    let Some(data) = synthetic::real_data() else { return };
+    let Some(data) = crate::synthetic::real_data() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (from, to) = (data.join("msd_hippocampus_traps"), folder.path().join("Dataset004_Traps"));
     let error = import(&from, &to, false).unwrap_err().to_string();
@@ -100,9 +98,9 @@ fn incomplete_cases_are_all_named_and_left_out_only_when_told() {
 /// `training` of a small MSD dataset whose images lie at these places below imagesTr.
 fn flat(root: &Path, images: &[&str], listed: &[&str]) {
     for (seed, image) in images.iter().enumerate() {
-        synthetic::image(root.join(format!("imagesTr/{image}")), &grid(SIZE), values(SIZE, seed));
+        crate::synthetic::image(root.join(format!("imagesTr/{image}")), &grid(SIZE), values(SIZE, seed));
     }
-    synthetic::image(root.join("labelsTr/img.nii.gz"), &grid(SIZE), mask(SIZE));
+    crate::synthetic::image(root.join("labelsTr/img.nii.gz"), &grid(SIZE), mask(SIZE));
     let training: Vec<String> = listed
         .iter()
         .map(|image| format!(r#"{{"image": "./imagesTr/{image}", "label": "./labelsTr/img.nii.gz"}}"#))

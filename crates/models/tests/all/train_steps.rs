@@ -1,9 +1,7 @@
 //! Four optimiser steps end at the weights that nnU-Net reaches.
 
-mod golden;
-
+use crate::golden::{Array, architecture, folder, json, largest_difference, npz};
 use galen_models::{LossSpec, Network, Sgd, Targets, Tensor, Weights, polynomial_rate};
-use golden::{Array, architecture, folder, json, largest_difference, npz};
 use std::collections::HashMap;
 
 fn weights_of(arrays: &HashMap<String, Array>, when: &str, network: &Network) -> Weights {

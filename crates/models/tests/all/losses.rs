@@ -1,10 +1,8 @@
 //! Losses and their gradients agree with nnU-Net's.
 
-mod golden;
-
+use crate::golden::{Array, folder, json, largest_difference, npz};
 use galen_kernels::loss::{Comparison, IGNORED, Truth};
 use galen_kernels::padded;
-use golden::{Array, folder, json, largest_difference, npz};
 use std::collections::HashMap;
 
 /// `[n, c, ...]` to `[n, voxels, padded(c)]`.

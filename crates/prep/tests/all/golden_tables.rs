@@ -1,12 +1,10 @@
 //! Tables computed by numpy, scikit-learn and nnunetv2 2.8.1: random draws, folds, foreground positions, topology.
 //! Every entry found under `GALEN_GOLDENS` is run; without the folder the tests say so and pass.
 
-mod goldens;
-
+use crate::goldens::{goldens, json, npz, npz_keys, npz_shape};
 use galen_core::{LabelValue, Labels};
 use galen_prep::foreground_locations;
 use galen_prep::numpy::RandomState;
-use goldens::{goldens, json, npz, npz_keys, npz_shape};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 

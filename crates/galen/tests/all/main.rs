@@ -1,0 +1,7 @@
+//! One binary for all tests of the crate: linking one for each file took most of the time of a test run.
+
+mod bad_input;
+mod evaluate_kinds;
+mod house;
+mod kill_and_resume;
+mod nnunet_drop_in;

@@ -1,0 +1,6 @@
+//! One binary for all tests of the crate: linking one for each file took most of the time of a test run.
+
+mod contract;
+mod damage;
+mod golden;
+mod variants;
