@@ -103,13 +103,10 @@ impl Predictor {
             parts.image_channels + previous,
             parts.labels.output_channels(),
         )?;
-        let folds =
-            weights.into_iter().map(|w| network.inference(w).map(Mutex::new)).collect::<Result<Vec<_>>>()?;
-        let window = Window::new(
-            configuration.patch3(),
-            options.step,
-            if options.mirror { &mirror_axes } else { &[] },
-        );
+        let patch = configuration.patch3();
+        let prepare = |weights| Ok(Mutex::new(network.inference(weights)?.fixed(patch)?));
+        let folds = weights.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
+        let window = Window::new(patch, options.step, if options.mirror { &mirror_axes } else { &[] });
         let Parts { plans, labels, .. } = parts;
         let trained_on_2d = plans.to_json()["original_median_shape_after_transp"][0] == 1;
         Ok(Self { plans, configuration, labels, of_logits, trained_on_2d, network, folds, window, options })

@@ -56,7 +56,7 @@ fn conv(name: &str, conv: &Conv, grid: Grid, total: &mut f64) {
     let sources: Vec<_> = x
         .iter()
         .zip(&conv.inputs)
-        .map(|(values, &channels)| Source { values, channels, pending: None })
+        .map(|(values, &channels)| Source { values, channels, pending: None, planar: false })
         .collect();
     let weights = noise(conv.outputs * inputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));
@@ -87,7 +87,7 @@ fn transposed(name: &str, conv: &TransposedConv, grid: Grid, total: &mut f64) {
     }
     let output = conv.output(grid);
     let x = noise(grid.n * grid.voxels() * padded(conv.inputs));
-    let source = Source { values: &x, channels: conv.inputs, pending: None };
+    let source = Source { values: &x, channels: conv.inputs, pending: None, planar: false };
     let taps: usize = conv.stride.iter().product();
     let weights = noise(conv.inputs * conv.outputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));

@@ -11,7 +11,7 @@ const TRANSFORM_COST: f64 = 8.0;
 
 /// Samples that share the cost of transforming the weights. Not the real number: a sample gets the same algorithm,
 /// and so the same bytes, alone and in a batch, in training and in prediction.
-const BATCH: usize = 4;
+const BATCH: usize = 2;
 
 /// An algorithm for a convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -53,6 +53,8 @@ pub struct Source<'a> {
     pub channels: usize,
     /// Norm and activation not yet applied.
     pub pending: Option<Pending<'a>>,
+    /// The values are `[n, channels, z, y, x]`, as images come; see [`Conv::reads_planes`].
+    pub planar: bool,
 }
 
 /// A tensor that a gradient goes to.
@@ -107,6 +109,7 @@ impl Packed {
                 Direct::new(cpu, pattern, view, [read, written], reader, writer, weights, bias).run(moments);
             }
             Algorithm::Winograd(tile) => {
+                assert!(!reader.planar(), "planes are read by the direct algorithm");
                 let tiling = Tiling::new(tile, read, written);
                 Winograd { cpu, tiling, reader, writer, weights, bias }.run(moments);
             }
@@ -145,7 +148,7 @@ impl Conv {
         self.kernel.iter().product()
     }
 
-    fn forward_view(&self) -> WeightView {
+    pub(crate) fn forward_view(&self) -> WeightView {
         WeightView::forward(&self.inputs, self.outputs, self.taps())
     }
 
@@ -153,8 +156,13 @@ impl Conv {
         WeightView::backward(&self.inputs, self.outputs, self.taps())
     }
 
-    fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
+    pub(crate) fn algorithm(&self, grid: Grid, view: &WeightView) -> Algorithm {
         choose(self.kernel, self.stride, grid, self.output(grid), view)
+    }
+
+    /// Whether the source may be planar: single images of few channels.
+    pub fn reads_planes(&self) -> bool {
+        self.inputs.len() == 1 && direct::packs_single_channels(self.inputs[0])
     }
 
     /// Values of the weights that [`Conv::pack`] makes.
@@ -231,7 +239,7 @@ impl Conv {
     /// Gradient with respect to the activated sources, one sink per source; `None` is not computed.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sinks: &mut [Option<Sink>]) {
         let output = self.output(input);
-        let source = Source { values: grad_out, channels: self.outputs, pending: None };
+        let source = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
         let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, sinks, &self.inputs));
         let (pattern, view) = (self.backward_pattern(), self.backward_view());
         packed.run(pattern, &view, [output, input], reader, writer, None, None);
@@ -273,6 +281,7 @@ impl Conv {
                 DirectWeightGradient { cpu, pattern, view, read: input, output, reader, grad }.run(dw);
             }
             Algorithm::Winograd(tile) => {
+                assert!(!reader.planar(), "planes are read by the direct algorithm");
                 let tiling = Tiling::new(tile, input, output);
                 WinogradWeightGradient { cpu, tiling, view, reader, grad }.run(dw);
             }

@@ -10,6 +10,7 @@ mod weight_gradient;
 mod weights;
 
 pub(crate) use forward::{Direct, Moments};
+pub(crate) use halo::packs_single_channels;
 pub(crate) use pattern::Pattern;
 pub(crate) use weight_gradient::DirectWeightGradient;
 pub(crate) use weights::{pack, packed_len};

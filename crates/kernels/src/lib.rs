@@ -18,6 +18,7 @@ pub mod pool;
 mod product;
 pub mod residual;
 mod scratch;
+mod slabs;
 mod tensor_blocks;
 mod transposed;
 mod weight_view;
@@ -25,4 +26,5 @@ mod winograd;
 
 pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
 pub use cpu::Cpu;
+pub use slabs::{End, SlabSource, Upsampled};
 pub use transposed::TransposedConv;

@@ -5,6 +5,7 @@
 use crate::lanes::Lanes;
 use crate::{Grid, LANES, Pending, Sink, Source, padded};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Tensors from this length on are written past the caches.
 const STREAM_VALUES: usize = 2 << 20;
@@ -13,6 +14,10 @@ const STREAM_VALUES: usize = 2 << 20;
 #[derive(Clone, Copy)]
 pub(crate) struct ReadBlock<'a> {
     values: &'a [f32],
+    /// The voxel that `values` begins with.
+    first: isize,
+    /// Voxels per channel where the values are planes, one channel after the other.
+    planes: Option<usize>,
     /// Values from one voxel to the next.
     pub(crate) width: usize,
     pending: Option<(&'a [f32], &'a [f32], f32)>,
@@ -30,7 +35,7 @@ impl ReadBlock<'_> {
     /// Pointer to the sixteen channels of a voxel; may lie outside, then it is not read.
     #[inline(always)]
     pub(crate) fn at(&self, voxel: isize) -> *const f32 {
-        self.values.as_ptr().wrapping_offset(voxel * self.width as isize)
+        self.values.as_ptr().wrapping_offset((voxel - self.first) * self.width as isize)
     }
 
     #[inline(always)]
@@ -41,9 +46,14 @@ impl ReadBlock<'_> {
         Some(Affine { scale, shift, slope: V::splat(slope) })
     }
 
+    /// All voxels of one lane, where the source is planar.
+    pub(crate) fn plane(&self, lane: usize) -> Option<&[f32]> {
+        self.planes.map(|voxels| &self.values[lane * voxels..(lane + 1) * voxels])
+    }
+
     /// Value of one lane, activated.
     pub(crate) fn scalar(&self, voxel: usize, lane: usize) -> f32 {
-        let x = self.values[voxel * self.width + lane];
+        let x = self.values[(voxel - self.first as usize) * self.width + lane];
         match self.pending {
             Some((scale, shift, slope)) => {
                 let t = x * scale[lane] + shift[lane];
@@ -73,10 +83,41 @@ impl<'a> Reader<'a> {
         let mut blocks = Vec::new();
         for n in 0..grid.n {
             for source in sources {
-                sample_blocks(grid, source, n, &mut blocks);
+                let width = if source.planar { source.channels } else { padded(source.channels) };
+                check("source", source.values.len(), grid.n * grid.voxels() * width);
+                let values = &source.values[n * grid.voxels() * width..(n + 1) * grid.voxels() * width];
+                if source.planar {
+                    assert!(source.pending.is_none() && source.channels <= LANES, "planes are images");
+                    blocks.push(ReadBlock {
+                        values,
+                        first: 0,
+                        planes: Some(grid.voxels()),
+                        width,
+                        pending: None,
+                    });
+                    continue;
+                }
+                sample_blocks(grid.n, source, n, values, 0, &mut blocks);
             }
         }
         Self { per_sample: blocks.len() / grid.n.max(1), blocks }
+    }
+
+    /// Some planes of each source of one sample. Places count as in the whole grid; whoever reads keeps to the planes
+    /// that are there.
+    pub(crate) fn of_planes(grid: Grid, sources: &[(Source<'a>, Range<usize>)]) -> Self {
+        check("samples of planes", grid.n, 1);
+        let (plane, mut blocks) = (grid.size[1] * grid.size[2], Vec::new());
+        for (source, planes) in sources {
+            check("planes", source.values.len(), planes.len() * plane * padded(source.channels));
+            sample_blocks(1, source, 0, source.values, planes.start * plane, &mut blocks);
+        }
+        Self { per_sample: blocks.len(), blocks }
+    }
+
+    /// Whether any source is planar.
+    pub(crate) fn planar(&self) -> bool {
+        self.blocks.iter().any(|block| block.planes.is_some())
     }
 
     /// Blocks of one sample.
@@ -90,19 +131,30 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn sample_blocks<'a>(grid: Grid, source: &Source<'a>, n: usize, blocks: &mut Vec<ReadBlock<'a>>) {
-    let (width, voxels) = (padded(source.channels), grid.voxels());
-    check("source", source.values.len(), grid.n * voxels * width);
-    let values = &source.values[n * voxels * width..(n + 1) * voxels * width];
-    for first in (0..width).step_by(LANES) {
-        let lanes = n * width + first..n * width + first + LANES;
+fn sample_blocks<'a>(
+    samples: usize,
+    source: &Source<'a>,
+    n: usize,
+    values: &'a [f32],
+    first: usize,
+    blocks: &mut Vec<ReadBlock<'a>>,
+) {
+    let width = padded(source.channels);
+    for lane in (0..width).step_by(LANES) {
+        let lanes = n * width + lane..n * width + lane + LANES;
         let pending = source.pending.map(|Pending { scale, shift, slope }| {
-            check("scale of a source", scale.len(), grid.n * width);
-            check("shift of a source", shift.len(), grid.n * width);
+            check("scale of a source", scale.len(), samples * width);
+            check("shift of a source", shift.len(), samples * width);
             assert!((0.0..=1.0).contains(&slope), "slope of a source: found {slope}, expected 0 to 1");
             (&scale[lanes.clone()], &shift[lanes.clone()], slope)
         });
-        blocks.push(ReadBlock { values: &values[first..], width, pending });
+        blocks.push(ReadBlock {
+            values: &values[lane..],
+            first: first as isize,
+            planes: None,
+            width,
+            pending,
+        });
     }
 }
 
@@ -165,6 +217,27 @@ impl<'a> Writer<'a> {
         check("output", values.len(), grid.n * grid.voxels() * padded(channels));
         let mut writer = Self::unwanted(grid, padded(channels) / LANES);
         writer.place(grid, 0, values, padded(channels), false);
+        writer
+    }
+
+    /// Some planes of one sample, overwritten. Places count as in the whole grid; whoever writes keeps to these planes.
+    /// `away` says that they are not read again soon.
+    pub(crate) fn of_planes(
+        grid: Grid,
+        planes: Range<usize>,
+        values: &'a mut [f32],
+        channels: usize,
+        away: bool,
+    ) -> Self {
+        let (plane, width) = (grid.size[1] * grid.size[2], padded(channels));
+        check("samples of planes", grid.n, 1);
+        check("output", values.len(), planes.len() * plane * width);
+        let mut writer = Self::unwanted(grid, width / LANES);
+        let start = values.as_mut_ptr().wrapping_sub(planes.start * plane * width);
+        let stream = away && start.addr().is_multiple_of(LANES * size_of::<f32>());
+        for (b, block) in writer.blocks.iter_mut().enumerate() {
+            *block = WriteBlock { values: start.wrapping_add(b * LANES), width, add: false, stream };
+        }
         writer
     }
 

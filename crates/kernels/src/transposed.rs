@@ -75,9 +75,20 @@ impl TransposedConv {
         bias: Option<&[f32]>,
         out: &mut [f32],
     ) {
+        let writer = Writer::whole(self.output(input), out, self.outputs);
+        self.forward_to(input, source, packed, bias, writer);
+    }
+
+    pub(crate) fn forward_to(
+        &self,
+        input: Grid,
+        source: &Source,
+        packed: &Packed,
+        bias: Option<&[f32]>,
+        writer: Writer,
+    ) {
         check("channels of the source", source.channels, self.inputs);
-        let output = self.output(input);
-        let (reader, writer) = (Reader::new(input, &[*source]), Writer::whole(output, out, self.outputs));
+        let (output, reader) = (self.output(input), Reader::new(input, &[*source]));
         let bias = bias.map(|bias| padded_bias(bias, self.outputs));
         let (pattern, view) = (self.forward_pattern(), self.forward_view());
         packed.run(pattern, &view, [input, output], reader, writer, bias, None);
@@ -98,7 +109,7 @@ impl TransposedConv {
     /// Gradient with respect to the activated source.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sink: Sink) {
         let (output, mut sinks) = (self.output(input), [Some(sink)]);
-        let source = Source { values: grad_out, channels: self.outputs, pending: None };
+        let source = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
         let (reader, writer) =
             (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
         let (pattern, view) = (self.backward_pattern(), self.backward_view());
@@ -131,7 +142,7 @@ impl TransposedConv {
         check("channels of the source", source.channels, self.inputs);
         let (view, output) = (self.backward_view(), self.output(input));
         view.check(dw.len(), self.taps());
-        let read = Source { values: grad_out, channels: self.outputs, pending: None };
+        let read = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
         let reader = Reader::new(output, &[read]);
         let activated = source.pending.map(|_| activated(input, source));
         let grad = activated.as_deref().unwrap_or(source.values);

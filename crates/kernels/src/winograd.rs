@@ -20,7 +20,7 @@ mod transform;
 mod weight_gradient;
 mod weights;
 
-pub(crate) use forward::Winograd;
+pub(crate) use forward::{SMALL_WEIGHTS, Winograd};
 pub(crate) use tiling::{Axis, Tile, Tiling};
 pub(crate) use weight_gradient::WinogradWeightGradient;
 pub(crate) use weights::{pack, packed_len};

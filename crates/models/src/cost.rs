@@ -1,8 +1,9 @@
 //! What a network costs, by playing its operations without data.
 
-use crate::executor::{Kernel, Layout};
+use crate::executor::{Kernel, Layout, Plan, Step, head_rows};
 use crate::graph::{Graph, Op, Parameter, TensorId};
 use galen_kernels::buffer::fitting;
+use galen_kernels::padded;
 
 /// Work and memory of a network on images of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +86,10 @@ impl Play {
         }
     }
 
+    fn load(&mut self, graph: &Graph, layout: &Layout) {
+        self.lent[0] = Some(self.take(layout.image_len(graph)));
+    }
+
     fn compute(&mut self, layout: &Layout, tensor: TensorId) {
         self.lent[tensor] = Some(self.take(layout.len(tensor)));
     }
@@ -116,20 +121,37 @@ fn packed_weights(graph: &Graph, size: [usize; 3]) -> u64 {
 
 fn inference_activations(graph: &Graph, size: [usize; 3]) -> u64 {
     let layout = Layout::new(graph, 1, size);
-    let last = graph.last_reads();
     let mut play = Play::new(graph);
-    play.compute(&layout, 0);
-    for (index, op) in graph.ops.iter().enumerate() {
-        play.compute(&layout, op.output());
-        (0..last.len()).filter(|&tensor| last[tensor] == Some(index)).for_each(|tensor| play.release(tensor));
+    let plan = Plan::new(graph, &layout);
+    let scratch = play.take(plan.scratch);
+    play.load(graph, &layout);
+    for (step, released) in plan.steps {
+        match step {
+            Step::Plain(op) => {
+                let output = graph.ops[op].output();
+                play.lent[output] = Some(play.take(layout.len(output) + plan.slack[output]));
+            }
+            Step::Replacing(step) => {
+                let op = &graph.ops[step.conv];
+                play.lent[op.output()] = play.lent[op.sources()[step.replaced]].take();
+            }
+            Step::Head(op) => {
+                let output = graph.ops[op].output();
+                let [rows, x] = head_rows(&layout, output);
+                let scratch = play.take(rows * x * padded(graph.channels[output]));
+                play.free.push(scratch);
+            }
+        }
+        released.into_iter().for_each(|tensor| play.release(tensor));
     }
+    play.free.push(scratch);
     play.bytes()
 }
 
 fn training_activations(graph: &Graph, size: [usize; 3], batch: usize) -> u64 {
     let layout = Layout::new(graph, batch, size);
     let mut play = Play::new(graph);
-    play.compute(&layout, 0);
+    play.load(graph, &layout);
     graph.ops.iter().for_each(|op| play.compute(&layout, op.output()));
     graph.outputs.iter().for_each(|&output| play.want_grad(&layout, output));
     for (op, kernel) in graph.ops.iter().zip(&layout.kernels).rev() {

@@ -74,6 +74,32 @@ fn a_batch_is_the_same_as_its_images_one_by_one() {
     }
 }
 
+/// Large enough that convolutions overwrite their sources slab by slab, which training never does.
+#[test]
+fn slabs_change_no_bytes_and_spare_memory() {
+    let size = [24, 96, 96];
+    for class in [NetworkClass::PlainConvUNet, NetworkClass::ResidualEncoderUNet] {
+        let small = architecture(class, 3, 0.01);
+        let network = Network::new(&Architecture { features: vec![16, 32, 32], ..small }, 2, 3).unwrap();
+        let (weights, image) = (weights(&network), images(1, size));
+        let whole =
+            network.training(weights.clone(), loss(&network)).unwrap().forward(&image, 1, size).unwrap();
+        let mut inference = network.inference(weights).unwrap().fixed(size).unwrap();
+        let logits = inference.forward(&image, size).unwrap();
+        assert!(logits == whole[0], "{class:?}");
+        let (allocations, tensor) = (inference.allocations(), 4 * 16 * size.iter().product::<usize>());
+        assert!(inference.forward(&image, size).unwrap() == whole[0]);
+        assert_eq!(inference.allocations(), allocations, "the second image allocates nothing");
+        assert_eq!(network.cost(size, 1).inference_activation_bytes as usize, inference.activation_bytes());
+        if class == NetworkClass::PlainConvUNet {
+            // Held whole, skip connection, upsampled tensor and output are three, and the other scales half of one.
+            assert!(2 * inference.activation_bytes() < 7 * tensor, "{}", inference.activation_bytes());
+        }
+        let error = inference.forward(&images(1, [16, 96, 96]), [16, 96, 96]).unwrap_err().to_string();
+        assert!(error.contains("was prepared for"), "{error}");
+    }
+}
+
 #[test]
 fn any_number_of_threads_gives_the_same_bytes() {
     let with = |threads: usize| {

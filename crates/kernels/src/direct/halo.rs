@@ -12,6 +12,11 @@ use std::ops::Range;
 /// Real channels up to which they are packed one by one instead of in blocks.
 const NARROW: usize = 8;
 
+/// Whether this many channels are packed one by one.
+pub(crate) fn packs_single_channels(channels: usize) -> bool {
+    channels <= NARROW
+}
+
 /// How the channels of a voxel lie in the packed halo.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) enum Channels {
@@ -26,7 +31,7 @@ impl Channels {
     pub(crate) fn of(rows: &[Option<usize>]) -> Self {
         let real: Vec<_> =
             (0..rows.len()).filter(|&i| rows[i].is_some()).map(|i| (i / LANES, i % LANES)).collect();
-        if real.len() <= NARROW { Self::Few(real) } else { Self::Blocks(rows.len() / LANES) }
+        if packs_single_channels(real.len()) { Self::Few(real) } else { Self::Blocks(rows.len() / LANES) }
     }
 
     /// Values from a voxel to its neighbour along x.
@@ -181,6 +186,12 @@ fn pack_few(
     out.fill(0.0);
     for (i, &(block, lane)) in real.iter().enumerate() {
         let block = reader.block(n, block);
+        if let Some(plane) = block.plane(lane) {
+            for x in inside.clone() {
+                out[x * real.len() + i] = plane[(first + x as isize) as usize];
+            }
+            continue;
+        }
         for x in inside.clone() {
             out[x * real.len() + i] = block.scalar((first + x as isize) as usize, lane);
         }

@@ -16,7 +16,7 @@ use rayon::prelude::*;
 use std::ops::Range;
 
 /// Transformed weights up to this size are streamed once per small block; larger ones once per large chunk.
-const SMALL_WEIGHTS: usize = 2 << 20;
+pub(crate) const SMALL_WEIGHTS: usize = 2 << 20;
 /// Values of the frequency domain of one small block.
 const BLOCK_VALUES: usize = 320 << 10;
 /// Values of the frequency domain of one chunk whose steps are each shared out to all threads.
@@ -43,21 +43,24 @@ impl Winograd<'_> {
         let mut parts = moments
             .is_some()
             .then(|| Moments::new(self.tiling.written.n, self.tiling.per_sample(), self.writer.count()));
-        let shared = parts.as_mut().map(Moments::shared);
-        let (count, per_tile) = (self.tiling.count(), self.values_per_tile());
+        self.tiles(0..self.tiling.count(), parts.as_mut().map(Moments::shared));
+        if let (Some(moments), Some(parts)) = (moments, parts) {
+            parts.reduce(moments);
+        }
+    }
+
+    /// Some of the tiles; `moments` has room for those of all.
+    pub(crate) fn tiles(&self, tiles: Range<usize>, moments: Option<Shared>) {
+        let (count, per_tile) = (tiles.len(), self.values_per_tile());
+        let run = |i: usize, of: usize| tiles.start + i * count / of..tiles.start + (i + 1) * count / of;
         if self.weights.len() <= SMALL_WEIGHTS {
             let blocks = count.div_ceil((BLOCK_VALUES / per_tile).clamp(FEWEST_TILES, MOST_TILES));
-            (0..blocks)
-                .into_par_iter()
-                .for_each(|b| self.block(b * count / blocks..(b + 1) * count / blocks, shared));
+            (0..blocks).into_par_iter().for_each(|b| self.block(run(b, blocks), moments));
         } else {
             let chunks = count.div_ceil((CHUNK_VALUES / per_tile).max(14));
             for c in 0..chunks {
-                self.chunk(c * count / chunks..(c + 1) * count / chunks, shared);
+                self.chunk(run(c, chunks), moments);
             }
-        }
-        if let (Some(moments), Some(parts)) = (moments, parts) {
-            parts.reduce(moments);
         }
     }
 
@@ -87,9 +90,11 @@ impl Winograd<'_> {
     fn chunk(&self, tiles: Range<usize>, moments: Option<Shared>) {
         let run = self.tiling.tile.frequencies()[2] * LANES * tiles.len();
         let (data_plane, product_plane) = (run * self.reader.count(), run * self.writer.count());
-        let mut data = Recycled::new(data_plane * self.planes());
-        let mut products = Recycled::new(product_plane * self.planes());
-        let (data, products) = (Shared::new(&mut data), Shared::new(&mut products));
+        // Always the same length, so that the same memory serves all layers.
+        let len = (data_plane + product_plane) * self.planes();
+        let mut memory = Recycled::new(len.max(CHUNK_VALUES));
+        let data = Shared::new(&mut memory);
+        let products = data.from(data_plane * self.planes());
         let domain = Domain { tiles: tiles.clone(), run, data, data_plane, products, product_plane };
         tiles
             .clone()

@@ -159,6 +159,11 @@ impl Tiling {
         self.counts.iter().product()
     }
 
+    /// Layers of tiles along z of one sample, and tiles of a layer; those of a layer follow each other.
+    pub(crate) fn layers(&self) -> [usize; 2] {
+        [self.counts[0], self.counts[1] * self.counts[2]]
+    }
+
     /// Tiles of the batch.
     pub(crate) fn count(&self) -> usize {
         self.per_sample() * self.written.n

@@ -1,8 +1,9 @@
 //! Prediction: one image at a time, buffers released after their last reader and used again.
 
 use super::layout::Layout;
+use super::steps::{Plan, Step};
 use super::tensors::{Tensors, pack};
-use crate::graph::{Graph, TensorId};
+use crate::graph::{Graph, Op};
 use crate::network::Network;
 use crate::weights::Weights;
 use galen_core::{Error, Result};
@@ -14,10 +15,10 @@ pub struct Inference {
     network: Network,
     graph: Graph,
     weights: Weights,
-    /// Tensors that nobody reads after each operation.
-    released: Vec<Vec<TensorId>>,
     tensors: Tensors,
     prepared: Option<Prepared>,
+    /// The only size that is left to run.
+    fixed: Option<[usize; 3]>,
 }
 
 /// What depends on the image size.
@@ -26,19 +27,29 @@ struct Prepared {
     size: [usize; 3],
     layout: Layout,
     packed: Vec<Option<Packed>>,
+    plan: Plan,
 }
 
 impl Inference {
     pub(crate) fn new(network: &Network, weights: Weights) -> Self {
         let graph = network.graph().keep_outputs(&[0]);
-        let mut released = vec![Vec::new(); graph.ops.len()];
-        for (tensor, last) in graph.last_reads().into_iter().enumerate() {
-            if let Some(index) = last {
-                released[index].push(tensor);
+        let tensors = Tensors::new(&graph);
+        Self { network: network.clone(), graph, weights, tensors, prepared: None, fixed: None }
+    }
+
+    /// For images of this size alone, `(z, y, x)`: the weights of convolutions are kept in the order of the kernels only.
+    pub fn fixed(mut self, size: [usize; 3]) -> Result<Self> {
+        self.network.check_size(size)?;
+        self.prepared = Some(self.prepare(size));
+        for op in &self.graph.ops {
+            if let Op::Conv { weight, .. } | Op::Up { weight, .. } = op
+                && let Some(tensor) = self.weights.get_mut(weight)
+            {
+                tensor.values = Vec::new();
             }
         }
-        let tensors = Tensors::new(&graph);
-        Self { network: network.clone(), graph, weights, released, tensors, prepared: None }
+        self.fixed = Some(size);
+        Ok(self)
     }
 
     /// The network.
@@ -59,17 +70,37 @@ impl Inference {
         let voxels: usize = size.iter().product();
         check_length("image", image.len(), self.network.inputs() * voxels)?;
         check_length("logits", logits.len(), self.network.outputs() * voxels)?;
+        if let Some(only) = self.fixed.filter(|&only| only != size) {
+            let what = format!("{size:?} voxels (z, y, x), the network was prepared for {only:?}");
+            return Err(Error::input("patch", what, "prepare it for this size"));
+        }
         let prepared = match self.prepared.take() {
             Some(prepared) if prepared.size == size => prepared,
             _ => self.prepare(size),
         };
-        self.tensors.load(&self.graph, &prepared.layout, image);
-        for index in 0..self.graph.ops.len() {
-            let packed = prepared.packed[index].as_ref();
-            self.tensors.forward(&self.graph, &prepared.layout, index, &self.weights, packed);
-            self.released[index].iter().for_each(|&tensor| self.tensors.release(tensor));
+        let Prepared { layout, packed, plan, .. } = &prepared;
+        let (graph, weights) = (&self.graph, &self.weights);
+        let mut scratch = self.tensors.pool.take(plan.scratch);
+        self.tensors.load(graph, layout, image);
+        for (step, released) in &plan.steps {
+            match step {
+                Step::Plain(op) => {
+                    let slack = plan.slack[graph.ops[*op].output()];
+                    self.tensors.forward(graph, layout, *op, weights, packed[*op].as_ref(), slack);
+                }
+                Step::Replacing(step) => {
+                    self.tensors.replace(graph, layout, step, weights, packed, &mut scratch);
+                }
+                Step::Head(op) => {
+                    self.tensors.head(graph, layout, *op, weights, packed[*op].as_ref(), logits);
+                }
+            }
+            released.iter().for_each(|&tensor| self.tensors.release(tensor));
         }
-        self.tensors.planes(&self.graph, &prepared.layout, self.graph.outputs[0], logits);
+        if !plan.steps.iter().any(|(step, _)| matches!(step, Step::Head(_))) {
+            self.tensors.planes(graph, layout, graph.outputs[0], logits);
+        }
+        self.tensors.pool.give(scratch);
         self.tensors.release_all();
         self.prepared = Some(prepared);
         Ok(())
@@ -80,7 +111,8 @@ impl Inference {
         let layout = Layout::new(&self.graph, 1, size);
         let ops = self.graph.ops.iter().zip(&layout.kernels);
         let packed = ops.map(|(op, kernel)| pack(op, kernel, &layout, &self.weights)).collect();
-        Prepared { size, layout, packed }
+        let plan = Plan::new(&self.graph, &layout);
+        Prepared { size, layout, packed, plan }
     }
 
     /// How often activation memory was asked from the system so far.

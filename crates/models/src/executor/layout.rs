@@ -49,6 +49,8 @@ pub(crate) struct Layout {
     /// One per tensor; tensors that the graph does not compute have the image's.
     pub(crate) grids: Vec<Grid>,
     widths: Vec<usize>,
+    /// The image stays `[n, channels, z, y, x]`, because all its readers take it so.
+    pub(crate) planar_image: bool,
 }
 
 impl Layout {
@@ -61,7 +63,11 @@ impl Layout {
             kernels.push(kernel);
         }
         let widths = graph.channels.iter().map(|&channels| padded(channels)).collect();
-        Self { kernels, grids, widths }
+        let takes_planes = |(op, kernel): (&Op, &Kernel)| {
+            !op.sources().contains(&0) || matches!(kernel, Kernel::Conv(conv) if conv.reads_planes())
+        };
+        let planar_image = graph.ops.iter().zip(&kernels).all(takes_planes);
+        Self { kernels, grids, widths, planar_image }
     }
 
     /// Voxels of one sample of a tensor.
@@ -69,8 +75,13 @@ impl Layout {
         self.grids[tensor].size.iter().product()
     }
 
-    /// Stored values of a tensor, pad lanes included.
+    /// Stored values of a tensor or its gradient, pad lanes included.
     pub(crate) fn len(&self, tensor: usize) -> usize {
         self.grids[tensor].n * self.voxels(tensor) * self.widths[tensor]
+    }
+
+    /// Stored values of the image.
+    pub(crate) fn image_len(&self, graph: &Graph) -> usize {
+        if self.planar_image { self.grids[0].n * self.voxels(0) * graph.channels[0] } else { self.len(0) }
     }
 }

@@ -2,10 +2,12 @@
 
 mod inference;
 mod layout;
-pub(crate) use layout::{Kernel, Layout};
 mod planar;
+mod steps;
 mod tensors;
 mod training;
 
 pub use inference::Inference;
+pub(crate) use layout::{Kernel, Layout};
+pub(crate) use steps::{Plan, Step, head_rows};
 pub use training::Training;

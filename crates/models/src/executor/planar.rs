@@ -22,9 +22,14 @@ pub(crate) fn to_channels_last(planes: &[f32], channels: usize, out: &mut [f32])
 
 /// Channels last to planes. One sample.
 pub(crate) fn to_planes(values: &[f32], channels: usize, planes: &mut [f32]) {
+    to_planes_from(values, channels, 0, planes);
+}
+
+/// As [`to_planes`] for voxels of which `first` is the first.
+pub(crate) fn to_planes_from(values: &[f32], channels: usize, first: usize, planes: &mut [f32]) {
     let (width, voxels) = (padded(channels), planes.len() / channels);
     planes.par_chunks_mut(voxels).enumerate().for_each(|(c, plane)| {
-        for (value, voxel) in plane.iter_mut().zip(values.chunks_exact(width)) {
+        for (value, voxel) in plane[first..].iter_mut().zip(values.chunks_exact(width)) {
             *value = voxel[c];
         }
     });

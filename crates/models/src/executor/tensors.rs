@@ -2,20 +2,47 @@
 
 use super::layout::{Kernel, Layout};
 use super::planar;
-use crate::graph::{Graph, Op, TensorId};
+use super::steps::{Replacing, head_rows};
+use crate::graph::{Graph, Norm, Op, TensorId};
 use crate::weights::Weights;
 use galen_kernels::buffer::{Buffer, BufferPool};
 use galen_kernels::norm::InstanceNorm;
-use galen_kernels::{Packed, Pending, Source, padded, pool, residual};
+use galen_kernels::{End, Grid, Packed, Pending, SlabSource, Source, Upsampled, padded, pool, residual};
+use std::ops::Deref;
+
+/// The values of one tensor, at one end of a memory that may be longer.
+#[derive(Debug)]
+pub(crate) struct Held {
+    memory: Buffer,
+    end: End,
+    len: usize,
+}
+
+impl Held {
+    fn whole(memory: Buffer) -> Self {
+        Self { len: memory.len(), memory, end: End::Front }
+    }
+}
+
+impl Deref for Held {
+    type Target = [f32];
+    fn deref(&self) -> &[f32] {
+        match self.end {
+            End::Front => &self.memory[..self.len],
+            End::Back => &self.memory[self.memory.len() - self.len..],
+        }
+    }
+}
 
 /// Values and norms of all tensors, and the pool that their buffers come from.
 #[derive(Debug, Default)]
 pub(crate) struct Tensors {
     /// What was computed and not yet released: raw outputs, `[n, z, y, x, padded(channels)]`.
-    pub(crate) values: Vec<Option<Buffer>>,
+    pub(crate) values: Vec<Option<Held>>,
     /// Statistics of tensors that have a norm.
     pub(crate) norms: Vec<Option<InstanceNorm>>,
     slopes: Vec<f32>,
+    planar_image: bool,
     /// Free buffers.
     pub(crate) pool: BufferPool,
     moments: Vec<f64>,
@@ -43,25 +70,30 @@ impl Tensors {
     }
 
     /// Raw values of a tensor. Panics when it was not computed: a bug in the order of operations.
-    pub(crate) fn raw(&self, tensor: TensorId) -> &Buffer {
-        self.values[tensor].as_ref().expect("operations run in order")
+    pub(crate) fn raw(&self, tensor: TensorId) -> &[f32] {
+        self.values[tensor].as_deref().expect("operations run in order")
     }
 
     /// A tensor as kernels read it.
     pub(crate) fn source(&self, graph: &Graph, tensor: TensorId) -> Source<'_> {
-        let slope = self.slopes[tensor];
-        let pending = self.norms[tensor].as_ref();
+        let planar = tensor == 0 && self.planar_image;
         Source {
             values: self.raw(tensor),
             channels: graph.channels[tensor],
-            pending: pending.map(|norm| Pending { scale: &norm.scale, shift: &norm.shift, slope }),
+            pending: self.pending(tensor),
+            planar,
         }
+    }
+
+    fn pending(&self, tensor: TensorId) -> Option<Pending<'_>> {
+        let norm = self.norms[tensor].as_ref()?;
+        Some(Pending { scale: &norm.scale, shift: &norm.shift, slope: self.slopes[tensor] })
     }
 
     /// Gives the buffer of a tensor back to the pool.
     pub(crate) fn release(&mut self, tensor: TensorId) {
-        if let Some(buffer) = self.values[tensor].take() {
-            self.pool.give(buffer);
+        if let Some(held) = self.values[tensor].take() {
+            self.pool.give(held.memory);
         }
     }
 
@@ -73,13 +105,19 @@ impl Tensors {
     /// Puts a batch of images, `[n, c, z, y, x]`, into tensor 0.
     pub(crate) fn load(&mut self, graph: &Graph, layout: &Layout, images: &[f32]) {
         self.release(0);
-        let mut buffer = self.pool.take(layout.len(0));
+        let mut buffer = self.pool.take(layout.image_len(graph));
+        self.planar_image = layout.planar_image;
         let (channels, n) = (graph.channels[0], layout.grids[0].n);
+        if layout.planar_image {
+            buffer.copy_from_slice(images);
+            self.values[0] = Some(Held::whole(buffer));
+            return;
+        }
         let samples = images.chunks_exact(images.len() / n);
         for (image, out) in samples.zip(buffer.chunks_exact_mut(layout.len(0) / n)) {
             planar::to_channels_last(image, channels, out);
         }
-        self.values[0] = Some(buffer);
+        self.values[0] = Some(Held::whole(buffer));
     }
 
     /// A tensor as planes, `[n, c, z, y, x]`.
@@ -87,7 +125,7 @@ impl Tensors {
         planes(self.raw(tensor), layout.grids[tensor].n, graph.channels[tensor], out);
     }
 
-    /// Runs operation `index`; its sources are there, its output will be.
+    /// Runs operation `index`; its sources are there, its output will be, in a memory that is `slack` values longer.
     pub(crate) fn forward(
         &mut self,
         graph: &Graph,
@@ -95,11 +133,14 @@ impl Tensors {
         index: usize,
         weights: &Weights,
         packed: Option<&Packed>,
+        slack: usize,
     ) {
         let op = &graph.ops[index];
         let output = op.output();
         let input = layout.grids[op.sources()[0]];
-        let mut out = self.pool.take(layout.len(output));
+        let len = layout.len(output);
+        let mut memory = self.pool.take(len + slack);
+        let out = &mut memory[..len];
         match (op, &layout.kernels[index], packed) {
             (Op::Conv { sources, bias, norm, .. }, Kernel::Conv(conv), Some(packed)) => {
                 let mut moments = std::mem::take(&mut self.moments);
@@ -109,28 +150,134 @@ impl Tensors {
                 let bias = bias.as_ref().filter(|_| norm.is_none()).map(|name| values(weights, name));
                 let wanted = norm.is_some().then_some(moments.as_mut_slice());
                 let sources: Vec<Source> = sources.iter().map(|&source| self.source(graph, source)).collect();
-                conv.forward(input, &sources, packed, bias, &mut out, wanted);
-                if let (Some(norm), Some(state)) = (norm, &mut self.norms[output]) {
-                    let gamma = norm.weight.as_ref().map(|name| values(weights, name));
-                    let beta = norm.bias.as_ref().map(|name| values(weights, name));
-                    state.update(&moments, conv.outputs, layout.voxels(output), gamma, beta, norm.eps);
+                conv.forward(input, &sources, packed, bias, out, wanted);
+                if let Some(norm) = norm {
+                    self.update_norm(output, norm, weights, &moments, [conv.outputs, layout.voxels(output)]);
                 }
                 self.moments = moments;
             }
             (Op::Up { source, bias, .. }, Kernel::Up(up), Some(packed)) => {
                 let bias = bias.as_ref().map(|name| values(weights, name));
-                up.forward(input, &self.source(graph, *source), packed, bias, &mut out);
+                up.forward(input, &self.source(graph, *source), packed, bias, out);
             }
             (Op::AveragePool { source, .. }, Kernel::AveragePool(window), _) => {
-                pool::average_pool(input, self.source(graph, *source), *window, &mut out);
+                pool::average_pool(input, self.source(graph, *source), *window, out);
             }
             (Op::Add { sources: [a, b], .. }, Kernel::Add(slope), _) => {
                 let (a, b) = (self.source(graph, *a), self.source(graph, *b));
-                residual::add(layout.voxels(output), a, b, *slope, &mut out);
+                residual::add(layout.voxels(output), a, b, *slope, out);
             }
             _ => unreachable!("kernels are made from the operations"),
         }
-        self.values[output] = Some(out);
+        self.values[output] = Some(Held { memory, end: End::Front, len });
+    }
+
+    fn update_norm(
+        &mut self,
+        output: TensorId,
+        norm: &Norm,
+        weights: &Weights,
+        moments: &[f64],
+        [channels, voxels]: [usize; 2],
+    ) {
+        let Some(state) = &mut self.norms[output] else { return };
+        let gamma = norm.weight.as_ref().map(|name| values(weights, name));
+        let beta = norm.bias.as_ref().map(|name| values(weights, name));
+        state.update(moments, channels, voxels, gamma, beta, norm.eps);
+    }
+
+    /// Runs a convolution whose output takes the memory of one of its sources. One image.
+    pub(crate) fn replace(
+        &mut self,
+        graph: &Graph,
+        layout: &Layout,
+        step: &Replacing,
+        weights: &Weights,
+        packed: &[Option<Packed>],
+        scratch: &mut [f32],
+    ) {
+        let Op::Conv { sources, output, bias, norm, .. } = &graph.ops[step.conv] else { return };
+        let (Kernel::Conv(conv), Some(own)) = (&layout.kernels[step.conv], &packed[step.conv]) else {
+            return;
+        };
+        let replaced = sources[step.replaced];
+        let Held { mut memory, end, len } = self.values[replaced].take().expect("operations run in order");
+        let mut moments = vec![0.0; 2 * padded(conv.outputs)];
+        // A norm takes the mean away, and with it any bias.
+        let bias = bias.as_ref().filter(|_| norm.is_none()).map(|name| values(weights, name));
+        let wanted = norm.is_some().then_some(moments.as_mut_slice());
+        let read: Vec<SlabSource> = sources
+            .iter()
+            .enumerate()
+            .map(|(place, &source)| match step.up {
+                Some((of, op)) if of == place => {
+                    SlabSource::Upsampled(self.upsampled(graph, layout, op, weights, packed))
+                }
+                _ if place == step.replaced => SlabSource::Replaced(self.pending(source)),
+                _ => SlabSource::Whole(self.source(graph, source)),
+            })
+            .collect();
+        conv.replace(layout.grids[replaced], &mut memory, end, &read, own, bias, wanted, scratch);
+        drop(read);
+        if let Some(norm) = norm {
+            self.update_norm(*output, norm, weights, &moments, [conv.outputs, layout.voxels(*output)]);
+        }
+        self.values[*output] = Some(Held { memory, end: end.other(), len });
+    }
+
+    fn upsampled<'a>(
+        &'a self,
+        graph: &Graph,
+        layout: &'a Layout,
+        op: usize,
+        weights: &'a Weights,
+        packed: &'a [Option<Packed>],
+    ) -> Upsampled<'a> {
+        match (&graph.ops[op], &layout.kernels[op], &packed[op]) {
+            (Op::Up { source, bias, .. }, Kernel::Up(conv), Some(packed)) => Upsampled {
+                conv,
+                input: layout.grids[*source],
+                source: self.source(graph, *source),
+                packed,
+                bias: bias.as_ref().map(|name| values(weights, name)),
+            },
+            _ => unreachable!("the steps name transposed convolutions"),
+        }
+    }
+
+    /// Runs the convolution to the logits, `[outputs, z, y, x]`, some rows at a time. One image.
+    pub(crate) fn head(
+        &mut self,
+        graph: &Graph,
+        layout: &Layout,
+        index: usize,
+        weights: &Weights,
+        packed: Option<&Packed>,
+        logits: &mut [f32],
+    ) {
+        let (Op::Conv { sources, output, bias, .. }, Kernel::Conv(conv), Some(packed)) =
+            (&graph.ops[index], &layout.kernels[index], packed)
+        else {
+            return;
+        };
+        let [rows, x] = head_rows(layout, *output);
+        let (voxels, width) = (layout.voxels(*output), padded(conv.outputs));
+        let bias = bias.as_ref().map(|name| values(weights, name));
+        let mut part = self.pool.take(rows * x * width);
+        for first in (0..voxels).step_by(rows * x) {
+            let last = (first + rows * x).min(voxels);
+            let cut = |&source: &TensorId| {
+                let whole = self.source(graph, source);
+                let width = padded(whole.channels);
+                Source { values: &whole.values[first * width..last * width], ..whole }
+            };
+            let read: Vec<Source> = sources.iter().map(cut).collect();
+            let grid = Grid { n: 1, size: [1, (last - first) / x, x] };
+            let out = &mut part[..(last - first) * width];
+            conv.forward(grid, &read, packed, bias, out, None);
+            planar::to_planes_from(out, conv.outputs, first, logits);
+        }
+        self.pool.give(part);
     }
 }
 

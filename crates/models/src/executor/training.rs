@@ -202,7 +202,7 @@ impl Training {
         self.tensors.load(&self.graph, &layout, images);
         for (index, op) in self.graph.ops.iter().enumerate() {
             let packed = pack(op, &layout.kernels[index], &layout, &self.weights);
-            self.tensors.forward(&self.graph, &layout, index, &self.weights, packed.as_ref());
+            self.tensors.forward(&self.graph, &layout, index, &self.weights, packed.as_ref(), 0);
         }
         self.prepared = Some((n, size, layout));
         Ok(())
