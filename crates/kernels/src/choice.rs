@@ -30,6 +30,15 @@ impl Algorithm {
             Self::Winograd(tile) => Self::Winograd(tile.transposed()),
         }
     }
+
+    /// The same for the gradient with respect to the weights: with stride 2 half as many sums, which would not stay in
+    /// the cache, are worth more products.
+    pub(crate) fn of_weights(self) -> Self {
+        match self {
+            Self::Winograd(Tile([Axis::Halving(_), y, x])) => Self::Winograd(Tile([Axis::Halving(2), y, x])),
+            other => other,
+        }
+    }
 }
 
 /// The cheapest algorithm by count of operations, in terms of the forward pass from grid `read` to grid `written`.

@@ -80,6 +80,9 @@ pub(crate) struct Walk {
     pub column: usize,
 }
 
+/// Places between reading and asking for memory: their distance is too long for the processor to guess.
+const AHEAD: usize = 8;
+
 /// `sums[m][c] = Σ_place a[place][m] · b[place][c]`
 ///
 /// # Safety
@@ -94,6 +97,10 @@ pub(crate) unsafe fn outer<V: Lanes, const M: usize, const C: usize>(
     for row in 0..walk.rows {
         let (mut a, mut b) = (a.wrapping_add(row * walk.row[0]), b.wrapping_add(row * walk.row[1]));
         for _ in 0..walk.count {
+            V::prefetch(a.wrapping_add(AHEAD * walk.step[0]));
+            for c in 0..C {
+                V::prefetch(b.wrapping_add(AHEAD * walk.step[1] + c * walk.column));
+            }
             // SAFETY: ranges as promised by the caller.
             unsafe {
                 let mut right = [V::zero(); C];

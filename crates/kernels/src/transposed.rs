@@ -1,10 +1,13 @@
 //! Transposed convolution whose kernel is its stride: the convolution that it is the transpose of, run the other way.
 
+#![allow(unsafe_code, reason = "voxels are activated register by register")]
+
 use crate::choice::Algorithm;
 use crate::conv::{bias_gradient, packed_len, padded_bias};
-use crate::cpu::Cpu;
+use crate::cpu::{Cpu, Kernel, Task};
 use crate::direct::{self, DirectWeightGradient, Pattern};
-use crate::scratch::Recycled;
+use crate::lanes::Lanes;
+use crate::scratch::{Recycled, Shared};
 use crate::tensor_blocks::{Reader, Writer, check};
 use crate::weight_view::WeightView;
 use crate::{Grid, LANES, Packed, Sink, Source, padded};
@@ -144,7 +147,7 @@ impl TransposedConv {
         view.check(dw.len(), self.taps());
         let read = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
         let reader = Reader::new(output, &[read]);
-        let activated = source.pending.map(|_| activated(input, source));
+        let activated = source.pending.map(|_| activated(cpu, input, source));
         let grad = activated.as_deref().unwrap_or(source.values);
         check("source", grad.len(), input.n * input.voxels() * padded(self.inputs));
         let pattern = self.backward_pattern();
@@ -153,16 +156,51 @@ impl TransposedConv {
 }
 
 /// The source with its norm and activation applied.
-fn activated(grid: Grid, source: &Source) -> Recycled {
+fn activated(cpu: Cpu, grid: Grid, source: &Source) -> Recycled {
     let (reader, width) = (Reader::new(grid, &[*source]), padded(source.channels));
     let mut out = Recycled::new(source.values.len());
-    out.par_chunks_mut(width).enumerate().for_each(|(voxel, out)| {
-        for (b, out) in out.chunks_mut(LANES).enumerate() {
-            let block = reader.block(voxel / grid.voxels(), b);
-            for lane in 0..LANES {
-                out[lane] = block.scalar(voxel % grid.voxels(), lane);
+    for (n, sample) in out.chunks_exact_mut(grid.voxels() * width).enumerate() {
+        sample.par_chunks_mut(ACTIVATED * width).enumerate().for_each(|(i, out)| {
+            let (voxels, out) = (out.len() / width, Shared::new(out));
+            cpu.run(&Activate { reader: &reader, n, first: i * ACTIVATED, voxels, width, out });
+        });
+    }
+    out
+}
+
+/// Voxels per task of [`activated`].
+const ACTIVATED: usize = 1024;
+
+/// Some voxels of one sample.
+struct Activate<'a> {
+    reader: &'a Reader<'a>,
+    n: usize,
+    first: usize,
+    voxels: usize,
+    width: usize,
+    out: Shared,
+}
+
+impl Task for Activate<'_> {
+    fn run<V: Lanes>(&self) {
+        V::call(self);
+    }
+}
+
+impl Kernel for Activate<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        for b in 0..self.width / LANES {
+            let block = self.reader.block(self.n, b);
+            let affine = block.affine::<V>();
+            for voxel in 0..self.voxels {
+                // SAFETY: the voxels are in the grid, and this part of `out` belongs to the task.
+                unsafe {
+                    let value = V::load(block.at((self.first + voxel) as isize));
+                    let value = affine.map_or(value, |affine| affine.apply(value));
+                    value.store(self.out.at(voxel * self.width + b * LANES));
+                }
             }
         }
-    });
-    out
+    }
 }
