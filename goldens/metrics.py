@@ -46,7 +46,9 @@ def case(name, inputs, expected, options=None):
 def binary():
     from sklearn import metrics as sk
     from statsmodels.api import GLM, Logit, families
+    from scipy import stats
     from scipy.special import logit
+    from sklearn.dummy import DummyClassifier
 
     def values(y, s):
         y, s = np.asarray(y), np.asarray(s, float)
@@ -87,8 +89,17 @@ def binary():
             "standardised-net-benefit@pt.2": benefit / prev, "interventions-avoided@pt.2": (benefit - of_all) / (pt / (1 - pt)),
             "observed/expected": y.sum() / s.sum(),
         }
+        # Errors of cost 1: the error rate, and beside that of always naming the commoner class.
+        out["expected-cost@.5"] = sk.zero_one_loss(y, p)
+        out["normalised-expected-cost@.5"] = sk.zero_one_loss(y, p) / sk.zero_one_loss(y, DummyClassifier(strategy="most_frequent").fit(y, y).predict(y))
+        spread = ((1 - 2 * s) ** 2 * s * (1 - s)).sum()
+        if spread > 0:
+            z = ((y - s) * (1 - 2 * s)).sum() / np.sqrt(spread)
+            out["spiegelhalter/z"], out["spiegelhalter/p"] = z, 2 * stats.norm.sf(abs(z))
         if fp and tn:
             out["plr@.5"], out["nlr@.5"] = sk.class_likelihood_ratios(y, p)
+            if fn and tp:
+                out["dor@.5"] = out["plr@.5"] / out["nlr@.5"]
         if n >= 100:
             x = logit(np.clip(s, 1e-12, 1 - 1e-12))
             out["calibration-slope"] = Logit(y, np.column_stack([np.ones(n), x])).fit(disp=0, tol=1e-14, maxiter=200, gtol=1e-14).params[1]
@@ -112,7 +123,9 @@ def binary():
 
 
 def multiclass():
+    import torch
     from sklearn import metrics as sk
+    from torchmetrics.functional.classification import multiclass_calibration_error
 
     def values(y, p):
         y, p = np.asarray(y), np.asarray(p)
@@ -124,7 +137,14 @@ def multiclass():
             "kappa/none": sk.cohen_kappa_score(y, d, labels=range(k)), "kappa/linear": sk.cohen_kappa_score(y, d, weights="linear", labels=range(k)),
             "kappa/quadratic": sk.cohen_kappa_score(y, d, weights="quadratic", labels=range(k)), "mcc": sk.matthews_corrcoef(y, d),
             "top2": sk.top_k_accuracy_score(y, p, k=2, labels=range(k)),
+            "classes-without-cases": k - len(set(y)),
         }
+        # torchmetrics computes in float32: no more than seven digits, so its bins are summed here in double.
+        top, right = p.max(1), d == y
+        b = np.clip(np.searchsorted(np.linspace(0, 1, 16), top, side="left") - 1, 0, 14)
+        out["ece/top-label/15 equal-width"] = sum(np.mean(b == j) * abs(top[b == j].mean() - right[b == j].mean()) for j in set(b))
+        near = multiclass_calibration_error(torch.tensor(p), torch.tensor(y), num_classes=k, n_bins=15, norm="l1")
+        assert abs(out["ece/top-label/15 equal-width"] - near) < 1e-5, (out["ece/top-label/15 equal-width"], near)
         if set(y) == set(range(k)):
             for how in ["ovr", "ovo"]:
                 out[f"auroc/{how}/macro"] = sk.roc_auc_score(y, p, multi_class=how)
@@ -152,7 +172,7 @@ def multilabel():
         d = (s >= 0.5).astype(int)
         out = {
             "f1/macro": sk.f1_score(y, d, average="macro"), "f1/micro": sk.f1_score(y, d, average="micro"), "hamming": sk.hamming_loss(y, d),
-            "lrap": sk.label_ranking_average_precision_score(y, s), "subset-accuracy": sk.accuracy_score(y, d),
+            "findings-of-one-class": sum(len(set(c)) == 1 for c in y.T), "lrap": sk.label_ranking_average_precision_score(y, s), "subset-accuracy": sk.accuracy_score(y, d),
             "jaccard/samples": sk.jaccard_score(y, d, average="samples", zero_division=1), "coverage-error": sk.coverage_error(y, s),
         }
         mixed = [k for k in range(y.shape[1]) if 0 < y[:, k].sum() < len(y)]
@@ -173,7 +193,7 @@ def multilabel():
 def survival():
     from lifelines import KaplanMeierFitter
     from lifelines.statistics import multivariate_logrank_test
-    from lifelines.utils import concordance_index
+    from lifelines.utils import concordance_index, restricted_mean_survival_time
     from sksurv import metrics as sm
     from sksurv.nonparametric import kaplan_meier_estimator
     from sksurv.util import Surv
@@ -191,6 +211,12 @@ def survival():
             "brier/ipcw": sm.brier_score(truth, truth, surv, times)[1], "ibs": sm.integrated_brier_score(truth, truth, surv, times),
             "km/time": kt, "km/surv": ks, "median-survival": KaplanMeierFitter().fit(t, e).median_survival_time_,
         }
+        curve = KaplanMeierFitter().fit(t, e)
+        out["rmst"] = restricted_mean_survival_time(curve, t=t.max())
+        marginal = np.tile(curve.survival_function_at_times(times).values, (len(t), 1))
+        out["ibs/kaplan-meier"] = sm.integrated_brier_score(truth, truth, marginal, times)
+        out["events"], out["c/uno tau/value"] = e.sum(), tau
+        out["brier/times"] = out["auc/cumulative-dynamic/times"] = times
         if group is not None:
             test = multivariate_logrank_test(t, group, e)
             out["logrank/chi2"], out["logrank/p"] = test.test_statistic, test.p_value
@@ -236,6 +262,9 @@ def agreement():
         out = {f"icc/{names.get(k, k)}": v for k, v in icc.items()}
         out["krippendorff/interval"] = krippendorff.alpha(x.T, level_of_measurement="interval")
         out["krippendorff/nominal"] = krippendorff.alpha(x.T, level_of_measurement="nominal")
+        a, b = full[:, 0], full[:, 1]
+        out["ccc"] = 2 * np.cov(a, b, ddof=0)[0, 1] / (a.var() + b.var() + (a.mean() - b.mean()) ** 2)
+        out["subjects"], out["complete-subjects"], out["raters"] = len(x), len(full), x.shape[1]
         d = full[:, 0] - full[:, 1]
         out["bland-altman/bias(r0-r1)"] = d.mean()
         out["bland-altman/loa-low"], out["bland-altman/loa-high"] = d.mean() - 1.96 * d.std(ddof=1), d.mean() + 1.96 * d.std(ddof=1)
@@ -271,6 +300,8 @@ def fairness():
             "demographic-parity-diff": fm.demographic_parity_difference(y, d, sensitive_features=g),
             "disparate-impact": fm.demographic_parity_ratio(y, d, sensitive_features=g),
             "equal-opportunity-diff": fm.equal_opportunity_difference(y, d, sensitive_features=g),
+            "predictive-parity-diff": fm.MetricFrame(metrics=sk.precision_score, y_true=y, y_pred=d, sensitive_features=g).difference(),
+            "groups": len(np.unique(g)), "groups-of-one-class": sum(len(set(y[g == k])) == 1 for k in np.unique(g)),
             "equalized-odds-diff": fm.equalized_odds_difference(y, d, sensitive_features=g),
         }
 
@@ -296,13 +327,14 @@ def conformal():
         score = 1 - pc[np.arange(n), yc]
         q = np.quantile(score, np.ceil((n + 1) * (1 - alpha)) / n, method="higher")
         sets = 1 - pt <= q
-        expected = {"qhat": q, "qhat/exact-rank": np.sort(score)[int(np.ceil((n + 1) * (1 - alpha))) - 1], "mean-set-size": sets.sum(1).mean(), "coverage": sets[np.arange(30), yt].mean()}
+        expected = {"qhat": q, "qhat/exact-rank": np.sort(score)[int(np.ceil((n + 1) * (1 - alpha))) - 1], "mean-set-size": sets.sum(1).mean(), "coverage": sets[np.arange(30), yt].mean(), "alpha": alpha, "empty-sets": (sets.sum(1) == 0).mean(), "worst-class-coverage": min(sets[yt == k, k].mean() for k in set(yt))}
         inputs = {"calibration": {"label": yc.tolist(), "p": pc.tolist()}, "test": {"label": yt.tolist(), "p": pt.tolist()}}
         cases.append(case(name, inputs, expected, {"alpha": alpha}))
     return cases
 
 
 def tests():
+    import pingouin as pg
     from scipy import stats
     from statsmodels.stats.contingency_tables import mcnemar
     from statsmodels.stats.multitest import multipletests
@@ -317,6 +349,7 @@ def tests():
         w = stats.wilcoxon(a, b)
         expected = {
             "wilcoxon/stat": w.statistic, "wilcoxon/p/auto": w.pvalue, "spearman": stats.spearmanr(a, b)[0],
+            "wilcoxon/rank-biserial": pg.wilcoxon(a, b)["RBC"].iloc[0],
             "pearson": stats.pearsonr(a, b)[0], "kendall-tau-b": stats.kendalltau(a, b)[0],
         }
         if n <= 12:
@@ -370,6 +403,7 @@ def text():
             both = sum(min(r.count(w), h.count(w)) for w in set(r))
             return 2 * both / (len(r) + len(h))
 
+        out["empty-hypotheses"] = sum(not words(h) for h in hyps)
         out["token-f1/lower alnum"] = np.mean([f1(r, h) for r, h in pairs])
         out["exact-match/lower alnum"] = np.mean([words(r) == words(h) for r, h in pairs])
         out["meteor-es/alpha.9 beta3 gamma.5"] = np.mean([meteor_score([words(r)], words(h), wordnet=NoSynonyms()) for r, h in pairs])
@@ -446,11 +480,23 @@ def seg():
     import torch
     from medpy.metric import binary as mp
     from monai import metrics as mm
+    from nnunetv2.evaluation.evaluate_predictions import compute_tp_fp_fn_tn
+    from scipy.ndimage import center_of_mass
     from skimage.morphology import skeletonize
+    from sklearn.metrics import accuracy_score
 
     def values(ref, pred, spacing, tolerance):
         some = ref.any() and pred.any()
-        out = {}
+        out = {"pixel-accuracy": accuracy_score(ref.ravel(), pred.ravel())}
+        tp, fp, fn, _ = compute_tp_fp_fn_tn(ref, pred)
+        out["dice/nnunet"] = np.nan if tp + fp + fn == 0 else 2 * tp / (2 * tp + fp + fn)
+        out["iou/nnunet"] = np.nan if tp + fp + fn == 0 else tp / (tp + fp + fn)
+        for name, mask in {"ref": ref, "pred": pred}.items():
+            image = sitk.GetImageFromArray(mask.astype(np.uint8))
+            image.SetSpacing(spacing[::-1])
+            shapes = sitk.LabelShapeStatisticsImageFilter()
+            shapes.Execute(image)
+            out[f"volume-ml/{name}"] = shapes.GetPhysicalSize(1) / 1000 if shapes.HasLabel(1) else 0.0
         r, p = (torch.tensor(m[None, None].astype(np.float32)) for m in (ref, pred))
         out["dice/monai"] = mm.compute_dice(p, r)[0, 0]
         out["hd/voxel/monai"] = mm.compute_hausdorff_distance(p, r, include_background=True, spacing=spacing)[0, 0]
@@ -470,6 +516,9 @@ def seg():
             out["hd/surfel/deepmind"] = sd.compute_robust_hausdorff(d, 100)
             out["hd95/surfel/deepmind"] = sd.compute_robust_hausdorff(d, 95)
             out["asd/ref-to-pred/surfel/deepmind"], out["asd/pred-to-ref/surfel/deepmind"] = sd.compute_average_surface_distance(d)
+            areas = d["surfel_areas_gt"].sum(), d["surfel_areas_pred"].sum()
+            out["assd/surfel"] = (out["asd/ref-to-pred/surfel/deepmind"] * areas[0] + out["asd/pred-to-ref/surfel/deepmind"] * areas[1]) / sum(areas)
+            out["centre-distance-mm"] = np.linalg.norm((np.array(center_of_mass(ref)) - center_of_mass(pred)) * spacing)
             out["surface-area-mm2/ref"], out["surface-area-mm2/pred"] = d["surfel_areas_gt"].sum(), d["surfel_areas_pred"].sum()
             images = [sitk.GetImageFromArray(m.astype(np.uint8)) for m in (ref, pred)]
             [i.SetSpacing(spacing[::-1]) for i in images]
@@ -478,6 +527,7 @@ def seg():
             out["hd/itk"], out["hd-average/itk"] = f.GetHausdorffDistance(), f.GetAverageHausdorffDistance()
             o = sitk.LabelOverlapMeasuresImageFilter()
             o.Execute(images[0], images[1])
+            out["voe"], out["volume-similarity"] = 1 - o.GetJaccardCoefficient(), 1 - abs(o.GetVolumeSimilarity()) / 2
             out["dice/itk"], out["volume-similarity/itk"] = o.GetDiceCoefficient(), -o.GetVolumeSimilarity()
             sr, sp = skeletonize(ref, method="lee") > 0, skeletonize(pred, method="lee") > 0
             precision, recall = (sp & ref).sum() / sp.sum(), (sr & pred).sum() / sr.sum()
@@ -500,6 +550,8 @@ def seg():
 
 def lesion():
     import cc3d
+    import torch
+    from torchmetrics.functional.detection import panoptic_quality
 
     cases = []
     for name, (ref, pred, spacing, _) in mask_pairs().items():
@@ -519,6 +571,14 @@ def lesion():
                 "fp-volume-ml": np.isin(lp, false).sum() * ml, "fn-volume-ml": np.isin(lr, [i for i in range(1, nr + 1) if i not in hit]).sum() * ml,
                 "lesionwise-dice/sum over ref, FP add zero": 1.0 if none else dice / (nr + len(false)),
             }
+            if np_:
+                expected["precision/any-overlap"] = (np_ - len(false)) / np_
+            if not none:
+                # One class of things; the background is stuff of its own and is left out of the numbers.
+                maps = [torch.tensor(np.stack([l > 0, l], -1).reshape(1, -1, 2).astype(np.int64)) for l in (lp, lr)]
+                pq = panoptic_quality(*maps, things={1}, stuffs={0}, return_sq_and_rq=True, return_per_class=True)
+                row = pq.reshape(-1, 3)[0]
+                expected["panoptic/pq"], expected["panoptic/sq"], expected["panoptic/rq"] = row
             cases.append(case(f"{name}, {connectivity}", mask_input(ref, pred, spacing), expected, {"connectivity": connectivity}))
     return cases
 
@@ -539,6 +599,9 @@ def image():
             "nrmse/euclidean": sm.normalized_root_mse(a, b), "ssim/uniform7/sample-cov (skimage default)": ssim(), "ssim/uniform7/population": ssim(use_sample_covariance=False),
             "ssim/gauss11 s1.5/population/valid (skimage)": ssim(gaussian_weights=True, sigma=1.5, use_sample_covariance=False), "ncc": np.corrcoef(a.ravel(), b.ravel())[0, 1],
         }
+        if len(size) == 3:
+            slices = [sm.structural_similarity(u, v, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False) for u, v in zip(a, b)]
+            expected["ssim/slice-mean/gauss11"] = np.mean(slices)
         cases.append(case(name, {"size": ([1] + list(size))[-3:], "reference": a.ravel().tolist(), "image": b.ravel().tolist()}, expected, {"data_range": 1.0}))
     # Large enough for five scales; made by formula on both sides, since 176 x 192 numbers are no small file.
     y, x = np.indices((176, 192))
@@ -568,6 +631,7 @@ def features():
         gauss = lambda a, b: np.exp(-((a[:, None] - b[None]) ** 2).sum(-1) / 200)
         expected = {
             "fid/cov ddof1": ((x.mean(0) - y.mean(0)) ** 2).sum() + np.trace(c1) + np.trace(c2) - 2 * root,
+            "n/real": n, "n/generated": len(y),
             "kid/unbiased full set/poly3": off(k(x, x)) + off(k(y, y)) - 2 * k(x, y).mean(),
             "cmmd/gauss sigma10 x1000 biased": 1000 * (gauss(x, x).mean() + gauss(y, y).mean() - 2 * gauss(x, y).mean()),
         }
@@ -593,7 +657,8 @@ def detection2d():
             e = COCOeval(gt, gt.loadRes([dict(d) for d in detections]), "bbox")
             e.evaluate(), e.accumulate(), e.summarize()
         keys = ["ap@[.5:.95]/coco101", "ap@.5/coco101", "ap@.75/coco101"]
-        return dict(zip(keys, e.stats[:3])) | {"ar@1": e.stats[6], "ar@10": e.stats[7], "ar@100": e.stats[8]}
+        counts = {"targets": sum(not t["iscrowd"] for t in targets), "detections": len(detections), "images": len({v["image_id"] for v in targets + detections})}
+        return counts | dict(zip(keys, e.stats[:3])) | {"ar@1": e.stats[6], "ar@10": e.stats[7], "ar@100": e.stats[8]}
 
     cases = []
     for name, n, classes, crowd in [("two classes", 8, [1, 2], False), ("crowds and a class without targets", 6, [1, 2, 3], True)]:
@@ -625,16 +690,21 @@ def froc():
             "froc/camelyon points/linear interp (monai)": compute_froc_score(*curve),
             "froc/luna16 points/linear interp (monai)": compute_froc_score(*curve, eval_thresholds=(0.125, 0.25, 0.5, 1, 2, 4, 8)),
         }
+        every = np.sort(np.unique(np.r_[tp, fp]))[::-1]
+        rate, found = [(fp >= t).sum() / images for t in every], [(tp >= t).sum() / targets for t in every]
+        last = lambda x: ([0.0] + [f for r, f in zip(rate, found) if r <= x])[-1]
+        expected["froc/luna16 points/last step"] = np.mean([last(x) for x in (0.125, 0.25, 0.5, 1, 2, 4, 8)])
+        expected["sensitivity/all candidates"], expected["fppi/all candidates"] = len(tp) / targets, len(fp) / images
         cases.append(case(name, {"hits": tp.tolist(), "misses": fp.tolist()}, expected, {"targets": targets, "images": images}))
     return cases
 
 
 FAMILIES = {
-    "binary": (binary, ["scikit-learn", "statsmodels"]), "multiclass": (multiclass, ["scikit-learn"]), "multilabel": (multilabel, ["scikit-learn"]),
-    "survival": (survival, ["scikit-survival", "lifelines"]), "agreement": (agreement, ["pingouin", "krippendorff", "scipy", "scikit-learn", "statsmodels"]),
-    "fairness": (fairness, ["fairlearn", "scikit-learn"]), "conformal": (conformal, ["numpy"]), "tests": (tests, ["scipy", "statsmodels"]),
-    "text": (text, ["sacrebleu", "rouge-score", "nltk"]), "seg": (seg, ["monai", "surface-distance", "MedPy", "SimpleITK", "scikit-image"]),
-    "lesion": (lesion, ["connected-components-3d"]), "image": (image, ["scikit-image", "monai"]), "features": (features, ["scipy", "numpy"]),
+    "binary": (binary, ["scikit-learn", "statsmodels", "scipy"]), "multiclass": (multiclass, ["scikit-learn", "torchmetrics"]), "multilabel": (multilabel, ["scikit-learn"]),
+    "survival": (survival, ["scikit-survival", "lifelines"]), "agreement": (agreement, ["pingouin", "krippendorff", "scipy", "scikit-learn", "statsmodels", "numpy"]),
+    "fairness": (fairness, ["fairlearn", "scikit-learn"]), "conformal": (conformal, ["numpy"]), "tests": (tests, ["scipy", "statsmodels", "pingouin"]),
+    "text": (text, ["sacrebleu", "rouge-score", "nltk"]), "seg": (seg, ["monai", "surface-distance", "MedPy", "SimpleITK", "scikit-image", "nnunetv2", "scikit-learn", "scipy"]),
+    "lesion": (lesion, ["connected-components-3d", "torchmetrics"]), "image": (image, ["scikit-image", "monai"]), "features": (features, ["scipy", "numpy"]),
     "detection2d": (detection2d, ["pycocotools"]), "froc": (froc, ["monai"]),
 }
 

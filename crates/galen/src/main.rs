@@ -1,5 +1,6 @@
 //! The `galen` binary: arguments in, calls, printing out. One file per verb in `verbs/`.
 
+mod figure;
 mod nnunet_roots;
 mod phantom;
 mod report;
@@ -7,6 +8,7 @@ mod report_data;
 mod scans;
 mod session;
 mod verbs;
+mod verify;
 mod workspace;
 
 use clap::Parser;

@@ -4,7 +4,9 @@
 //! switched by style sheet alone. Callers fill [`Report`]; nothing here computes a metric.
 
 mod chart;
+mod numbers;
 mod outline;
+mod overlay;
 mod page;
 mod pictures;
 mod slice;
@@ -14,6 +16,8 @@ use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::path::Path;
 
 pub use chart::{Chart, Series};
+pub use numbers::{Number, Numbers};
+pub use overlay::overlay;
 
 /// All that a page shows. Empty lists leave their section out.
 pub struct Report {
@@ -41,6 +45,8 @@ pub struct Report {
     pub intervals: String,
     /// Scores per case; shown with the worst case first.
     pub cases: Vec<CaseRow>,
+    /// Distributions of the scores.
+    pub figures: Vec<crate::figure::Figure>,
     /// Learning curves.
     pub charts: Vec<Chart>,
     /// What was run: titled groups of names and values.

@@ -33,11 +33,17 @@ pub fn from_evaluation(title: &str, subtitle: &str, evaluation: &Evaluation, lab
             evaluation.seed
         ),
         cases: evaluation.cases.iter().map(case_row).collect(),
+        figures: figures(evaluation),
         charts: Vec::new(),
         facts: Vec::new(),
         next: Vec::new(),
         footer: format!("Galen {}. A research tool, not a medical device.", env!("CARGO_PKG_VERSION")),
     }
+}
+
+/// Distributions per label of the metrics of a page.
+pub fn figures(evaluation: &Evaluation) -> Vec<crate::figure::Figure> {
+    METRICS.iter().filter_map(|id| crate::figure::per_label(evaluation, id)).collect()
 }
 
 /// Writes the page of `galen evaluate --report`.

@@ -56,19 +56,35 @@ pub fn bootstrap(
     if n == 0 {
         return (None, None);
     }
-    let mut random = ChaCha8Rng::seed_from_u64(seed);
-    let mut drawn = vec![0; n];
-    let mut statistics = Vec::with_capacity(RESAMPLES);
-    for _ in 0..RESAMPLES {
-        drawn.iter_mut().for_each(|case| *case = below(&mut random, n));
-        statistics.extend(statistic(&drawn));
-    }
+    let mut draws = Draws::new(n, seed);
+    let mut statistics: Vec<f64> = (0..RESAMPLES).filter_map(|_| statistic(draws.next())).collect();
     statistics.sort_by(f64::total_cmp);
     (percentile(&statistics, 0.025), percentile(&statistics, 0.975))
 }
 
+/// Draws of cases with replacement, one after another.
+pub struct Draws {
+    random: ChaCha8Rng,
+    drawn: Vec<usize>,
+}
+
+impl Draws {
+    /// Of `n` cases; the same seed gives the same draws.
+    pub fn new(n: usize, seed: u64) -> Self {
+        Self { random: ChaCha8Rng::seed_from_u64(seed), drawn: vec![0; n] }
+    }
+
+    /// The next draw.
+    #[expect(clippy::should_implement_trait, reason = "lends its buffer, which an iterator cannot")]
+    pub fn next(&mut self) -> &[usize] {
+        let n = self.drawn.len();
+        self.drawn.iter_mut().for_each(|case| *case = below(&mut self.random, n));
+        &self.drawn
+    }
+}
+
 /// Uniform in `0..n`, without bias.
-fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
+pub fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
     let n = n as u64;
     let limit = u64::MAX - u64::MAX % n;
     loop {
@@ -80,7 +96,7 @@ fn below(random: &mut ChaCha8Rng, n: usize) -> usize {
 }
 
 /// Percentile of sorted values, interpolated linearly between neighbours as numpy does.
-fn percentile(sorted: &[f64], fraction: f64) -> Option<f64> {
+pub fn percentile(sorted: &[f64], fraction: f64) -> Option<f64> {
     let at = fraction * sorted.len().checked_sub(1)? as f64;
     let (below, part) = (at.floor() as usize, at.fract());
     let above = sorted[(below + 1).min(sorted.len() - 1)];

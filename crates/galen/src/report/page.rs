@@ -80,6 +80,7 @@ fn scores(report: &Report) -> Markup {
         h2 { "How good it is" }
         (table::means(report))
         p.quiet { (report.intervals) }
+        @if !report.figures.is_empty() { div.charts { @for figure in &report.figures { (figure.markup()) } } }
         @if !report.cases.is_empty() { (table::cases(report)) }
     } } }
 }

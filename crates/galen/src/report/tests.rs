@@ -41,6 +41,7 @@ fn report() -> Report {
         cases: [("a", 0.75), ("b", f64::NAN), ("c", 0.25)]
             .map(|(case, v)| CaseRow { case: case.into(), values: vec![vec![v]] })
             .into(),
+        figures: Vec::new(),
         charts: vec![],
         facts: vec![],
         next: vec![],

@@ -5,6 +5,9 @@ mod files;
 mod inputs;
 mod kinds;
 
+pub use columns::Columns;
+pub use files::{coco, coco_images};
+
 use crate::report_data;
 use crate::scans::{case_name, images};
 use crate::session::{Exit, Session};
@@ -98,6 +101,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     if let Some(file) = &arguments.report {
         let title = format!("{} against {}", pred.display(), reference.display());
         report_data::write_evaluation(file, &title, &evaluation, &labels)?;
+        kinds::write_figures(file, &report_data::figures(&evaluation))?;
     }
     session.document(&Document { evaluation: &evaluation, missing: &missing, without_reference: &extra })?;
     session.say(table(&evaluation));
@@ -172,7 +176,7 @@ fn label_maps(folder: &Path) -> Result<BTreeMap<String, PathBuf>> {
 
 /// Label names: the file the user named, else a dataset.json nearby, else the values that the maps hold; those of
 /// predictions count too, or a label that exists only there would go unnoticed.
-fn labels_for(named: Option<PathBuf>, pred: &Path, reference: &Path, pairs: &[Pair]) -> Result<Labels> {
+pub fn labels_for(named: Option<PathBuf>, pred: &Path, reference: &Path, pairs: &[Pair]) -> Result<Labels> {
     let near = [Some(pred), reference.parent(), Some(reference)];
     let beside =
         near.into_iter().flatten().map(|folder| folder.join("dataset.json")).find(|file| file.is_file());

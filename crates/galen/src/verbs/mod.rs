@@ -9,8 +9,11 @@ mod plan;
 mod predict;
 mod quickstart;
 mod train;
+mod verify;
 
-pub use evaluate::unnamed;
+pub use evaluate::{Columns, Pair, coco, coco_images, labels_for, unnamed};
+pub use train::Screen;
+pub use verify::planner;
 
 use crate::session::{Exit, Session};
 use galen_core::Result;
@@ -37,6 +40,8 @@ pub enum Verb {
     Predict(predict::Arguments),
     /// Compare label maps with a reference
     Evaluate(Box<evaluate::Arguments>),
+    /// Compare methods under one protocol
+    Verify(verify::Arguments),
 }
 
 /// Runs a verb.
@@ -51,5 +56,6 @@ pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
         Verb::Train(arguments) => train::run(&arguments, session),
         Verb::Predict(arguments) => predict::run(&arguments, session),
         Verb::Evaluate(arguments) => evaluate::run(&arguments, session),
+        Verb::Verify(arguments) => verify::run(&arguments, session),
     }
 }

@@ -5,3 +5,4 @@ mod evaluate_kinds;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;
+mod verify;

@@ -59,6 +59,11 @@ impl Ratings {
         self.0.iter().filter(|row| row.iter().all(|v| !v.is_nan())).cloned().collect()
     }
 
+    /// Complete rows of the first two raters, which the numbers of two raters are about.
+    pub fn first_two(&self) -> Vec<[f64; 2]> {
+        self.complete().iter().map(|row| [row[0], row[1]]).collect()
+    }
+
     /// Every number of the family. Numbers of two raters are those of the first two columns.
     pub fn measure(&self) -> Measures {
         let rows = self.complete();

@@ -149,19 +149,25 @@ impl Binary {
 
 /// Area under the risk-coverage curve of the decision at 0.5.
 fn risk_coverage_area(labels: &[bool], scores: &[f64]) -> f64 {
+    let risks = risk_coverage(labels, scores);
+    risks.iter().sum::<f64>() / risks.len() as f64
+}
+
+/// Error rate among the 1, 2, .. surest cases; surest is farthest from 0.5, equals share their mean error.
+pub fn risk_coverage(labels: &[bool], scores: &[f64]) -> Vec<f64> {
     let confidence: Vec<f64> = scores.iter().map(|s| -(s - 0.5).abs()).collect();
     let order = crate::statistics::ranks::order(&confidence);
-    let (mut wrong, mut kept, mut area) = (0.0, 0.0, 0.0);
+    let (mut wrong, mut kept, mut risks) = (0.0, 0.0, Vec::with_capacity(labels.len()));
     for run in crate::statistics::ranks::ties(&confidence, &order) {
         let errors = order[run.clone()].iter().filter(|&&i| labels[i] != (scores[i] >= 0.5)).count();
         let each = errors as f64 / run.len() as f64;
         for _ in run {
             wrong += each;
             kept += 1.0;
-            area += wrong / kept;
+            risks.push(wrong / kept);
         }
     }
-    area / labels.len() as f64
+    risks
 }
 
 pub(crate) fn check_lengths(name: &str, labels: usize, values: usize) -> Result<()> {

@@ -180,6 +180,12 @@ pub fn ece_equal_mass(labels: &[bool], scores: &[f64], bins: usize) -> f64 {
     expected_error(&gaps(equal_mass(labels, scores, bins)))
 }
 
+/// Mean score, share of positives and cases of each group of equal size, in the order of scores.
+pub fn reliability(labels: &[bool], scores: &[f64], groups: usize) -> Vec<(f64, f64, usize)> {
+    let point = |&(n, score, label): &(f64, f64, f64)| (score / n, label / n, n as usize);
+    equal_mass(labels, scores, groups).iter().filter(|group| group.0 > 0.0).map(point).collect()
+}
+
 /// Largest gap of equal-width bins.
 pub fn mce(labels: &[bool], scores: &[f64], bins: usize) -> f64 {
     equal_width(labels, scores, bins).iter().map(|b| b.gap.abs()).fold(0.0, f64::max)

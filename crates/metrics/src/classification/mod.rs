@@ -6,6 +6,7 @@ pub mod confusion;
 pub mod decision;
 pub mod multiclass;
 pub mod multilabel;
+pub mod resampled;
 pub mod roc;
 
 pub use binary::Binary;

@@ -121,6 +121,11 @@ impl Candidates {
         m
     }
 
+    /// Points (false positives per image, sensitivity) with every score as a threshold, fewest false positives first.
+    pub fn points(&self) -> Vec<(f64, f64)> {
+        self.curve(false)
+    }
+
     /// Points (false positives per image, sensitivity), fewest false positives first.
     fn curve(&self, without_lowest: bool) -> Vec<(f64, f64)> {
         let mut scores: Vec<f64> = self.hits.iter().chain(&self.misses).copied().collect();

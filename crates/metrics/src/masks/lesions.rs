@@ -1,8 +1,8 @@
 //! Lesion by lesion: connected components of the reference found or missed, of the prediction true or invented.
 
 use super::Pair;
-use super::components::{Connectivity, label};
 use crate::measures::{Definition, Measures, define, ratio};
+use galen_kernels::components::{Connectivity, label};
 
 /// Definitions of the ids of `--kind lesion`.
 pub static DEFINITIONS: &[Definition] = &[

@@ -1,8 +1,8 @@
 //! Two masks of one structure under the conventions of several tools, and structure by structure of lesions.
 
 pub mod border;
-pub mod components;
 pub mod conventions;
+mod definitions;
 pub mod lesions;
 pub mod skeleton;
 

@@ -197,10 +197,10 @@ mod tests {
             .map(|i| u8::from(!((2..5).contains(&(i / 3 % 7)) && (2..5).contains(&(i / 21)))))
             .collect();
         let skeleton = skeletonize(&mask, [7, 7, 3]);
-        let (_, pieces) = super::super::components::label(
+        let (_, pieces) = galen_kernels::components::label(
             &skeleton,
             [7, 7, 3],
-            super::super::components::Connectivity::Corners,
+            galen_kernels::components::Connectivity::Corners,
         );
         let hollow: Vec<u8> = skeleton.iter().map(|v| 1 - v).collect();
         assert_eq!(pieces, 1);

@@ -5,6 +5,7 @@ pub mod delong;
 pub mod mcnemar;
 pub mod multiplicity;
 pub mod permutation;
+pub mod ranking;
 pub mod ranks;
 pub mod wilcoxon;
 

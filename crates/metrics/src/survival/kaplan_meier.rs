@@ -75,6 +75,27 @@ fn curve(times: &[f64], events: &[bool], of_censoring: bool) -> Curve {
     curve
 }
 
+/// 95 % interval of the survival at the times of [`survival`]: log-log transformed Greenwood variance, as lifelines
+/// has it. At values of 0 and 1 the transform has no value: 0 and 1 stand for themselves.
+pub fn log_log_band(times: &[f64], events: &[bool]) -> Vec<[f64; 2]> {
+    let order = crate::statistics::ranks::order(times);
+    let z = crate::statistics::normal_quantile(0.975);
+    let (mut value, mut sum, mut band) = (1.0f64, 0.0, Vec::new());
+    for run in crate::statistics::ranks::ties(times, &order) {
+        let at_risk = (times.len() - run.start) as f64;
+        let lost = order[run].iter().filter(|&&i| events[i]).count() as f64;
+        value *= 1.0 - lost / at_risk;
+        sum += lost / (at_risk * (at_risk - lost));
+        let width = z * sum.sqrt() / value.ln();
+        band.push(if value > 0.0 && value < 1.0 {
+            [value.powf((-width).exp()), value.powf(width.exp())]
+        } else {
+            [value, value]
+        });
+    }
+    band
+}
+
 impl Curve {
     /// Value at a time.
     pub fn at(&self, time: f64) -> f64 {
@@ -97,5 +118,30 @@ impl Curve {
             (before, value) = (*time, *next);
         }
         area
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Expected values from lifelines 0.30.3 (KaplanMeierFitter.confidence_interval_).
+    #[test]
+    fn the_band_is_that_of_lifelines() {
+        let times = [1.0, 2.0, 2.0, 3.0, 4.0, 5.0, 5.0, 6.0];
+        let events = [1, 1, 0, 1, 0, 1, 1, 0].map(|e| e == 1);
+        let expected = [
+            [0.387_000_014_032, 0.981_392_965_879],
+            [0.314_807_113_705, 0.930_898_317_091],
+            [0.195_495_866_1, 0.852_254_345_8],
+            [0.195_495_866_1, 0.852_254_345_8],
+            [0.009_583_793_849, 0.572_736_485_551],
+            [0.009_583_793_849, 0.572_736_485_551],
+        ];
+        let found = log_log_band(&times, &events);
+        for (a, b) in found.iter().flatten().zip(expected.iter().flatten()) {
+            assert!((a - b).abs() < 1e-6, "{found:?}");
+        }
+        assert_eq!(log_log_band(&[1.0, 2.0], &[false, true]), [[1.0, 1.0], [0.0, 0.0]]);
     }
 }

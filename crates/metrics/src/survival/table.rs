@@ -58,6 +58,19 @@ impl Survival {
         Ok(Self { times, events: events.iter().map(|e| *e == 1.0).collect(), risks, groups })
     }
 
+    /// Times and events of a group, or of all without groups: `(group, times, events)`.
+    pub fn by_group(&self) -> Vec<(Option<usize>, Vec<f64>, Vec<bool>)> {
+        let Some(groups) = &self.groups else {
+            return vec![(None, self.times.clone(), self.events.clone())];
+        };
+        let last = groups.iter().copied().max().unwrap_or(0);
+        let of = |group: usize| {
+            let own = || (0..groups.len()).filter(|&i| groups[i] == group);
+            (Some(group), own().map(|i| self.times[i]).collect(), own().map(|i| self.events[i]).collect())
+        };
+        (0..=last).map(of).collect()
+    }
+
     /// Every number of the family. Uno's C uses events before `tau` (infinite: all). AUC is measured at
     /// `at`, or at the times of `predicted`. The censoring curve comes from `training` or this table.
     pub fn measure(

@@ -1,12 +1,12 @@
 //! Every family against the values of its reference packages (`goldens/metrics.py` makes them; the
 //! versions stand in each file). One relative millionth everywhere.
 
+use galen_kernels::components::Connectivity;
 use galen_metrics::agreement::Ratings;
 use galen_metrics::classification::{Binary, Multiclass, Multilabel};
 use galen_metrics::detection::coco::{self, Detection, Target};
 use galen_metrics::detection::froc::Candidates;
 use galen_metrics::image::Images;
-use galen_metrics::masks::components::Connectivity;
 use galen_metrics::masks::{Pair, conventions, lesions};
 use galen_metrics::statistics::{correlation, mcnemar, multiplicity, permutation, wilcoxon};
 use galen_metrics::survival::{Predicted, Survival};
@@ -92,7 +92,8 @@ fn tests(input: &Json) -> Measures {
     } else {
         let (a, b) = (numbers(&input["a"]), numbers(&input["b"]));
         let differences: Vec<f64> = a.iter().zip(&b).map(|(x, y)| x - y).collect();
-        let (statistic, p, _) = wilcoxon::signed_rank(&differences);
+        let (statistic, p, effect) = wilcoxon::signed_rank(&differences);
+        m.put("wilcoxon/rank-biserial", effect);
         m.put("wilcoxon/stat", statistic);
         m.put("wilcoxon/p/auto", p);
         m.put("permutation/sign-flip/p", permutation::sign_flip(&differences, 0));
@@ -205,13 +206,68 @@ fn difference(found: f64, expected: f64) -> f64 {
     (found - expected).abs() / expected.abs().max(1e-3)
 }
 
-/// Largest difference and number of cases per id.
-type Worst = BTreeMap<String, (f64, usize)>;
+/// What the comparisons of one id found.
+#[derive(Debug, Clone, Default)]
+pub struct Tally {
+    /// Largest relative difference.
+    pub worst: f64,
+    /// Cases.
+    pub cases: usize,
+    /// Of these: a mask or class is empty.
+    pub empty: usize,
+    /// A mask of one voxel.
+    pub one: usize,
+    /// A grid whose voxels are no cubes.
+    pub anisotropic: usize,
+    /// Equal scores, times or values.
+    pub tied: usize,
+    /// The expected value is undefined or infinite.
+    pub undefined: usize,
+}
 
-fn compare(kind: &str) -> (Worst, Vec<String>) {
+impl Tally {
+    fn add(&mut self, input: &Json, expected: &Json, difference: f64) {
+        let masks = || ["reference", "prediction"].map(|name| &input[name]);
+        // Runs alternate, background first.
+        let inside = |runs: &Json| numbers(runs).iter().skip(1).step_by(2).sum::<f64>();
+        let spacing = if input["spacing"].is_array() { numbers(&input["spacing"]) } else { Vec::new() };
+        let labels = input["label"].as_array().map(|_| numbers(&input["label"]));
+        let of_one_class =
+            labels.is_some_and(|labels| labels.iter().filter(|l| **l == labels[0]).count() == labels.len());
+        let in_space = !spacing.is_empty();
+        let counts = if in_space { masks().map(inside) } else { [f64::NAN; 2] };
+        let tied = ["score", "risk", "a", "hits", "p"].iter().any(|name| has_ties(&input[*name]));
+        self.worst = self.worst.max(difference);
+        self.cases += 1;
+        self.empty += usize::from(counts.contains(&0.0) || of_one_class);
+        self.one += usize::from(counts.contains(&1.0));
+        self.anisotropic += usize::from(spacing.windows(2).any(|pair| pair[0] != pair[1]));
+        self.tied += usize::from(tied);
+        self.undefined += usize::from(expected.is_string());
+    }
+}
+
+/// Is a number there twice (in a list, or in a column of a list of rows)?
+fn has_ties(values: &Json) -> bool {
+    let Some(list) = values.as_array() else { return false };
+    if list.first().is_some_and(Json::is_array) {
+        let rows: Vec<Vec<f64>> = matrix(values);
+        return (0..rows[0].len())
+            .any(|c| twice(rows.iter().filter_map(|row| row.get(c).copied()).collect()));
+    }
+    twice(numbers(values))
+}
+
+fn twice(mut values: Vec<f64>) -> bool {
+    values.sort_by(f64::total_cmp);
+    values.windows(2).any(|pair| pair[0] == pair[1])
+}
+
+/// Tallies per id, the packages with their versions, and what is off.
+pub fn compare(kind: &str) -> (BTreeMap<String, Tally>, String, Vec<String>) {
     let path = format!("{}/tests/goldens/{kind}.json", env!("CARGO_MANIFEST_DIR"));
     let file: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-    let (mut worst, mut failures) = (Worst::new(), Vec::new());
+    let (mut tallies, mut failures) = (BTreeMap::<String, Tally>::new(), Vec::new());
     for case in file["cases"].as_array().unwrap() {
         let m = measure(kind, &case["input"], &case["options"]);
         for (id, expected) in case["expected"].as_object().unwrap() {
@@ -224,8 +280,7 @@ fn compare(kind: &str) -> (Worst, Vec<String>) {
                 }
                 _ => f64::INFINITY,
             };
-            let entry = worst.entry(id.clone()).or_default();
-            *entry = (entry.0.max(d), entry.1 + 1);
+            tallies.entry(id.clone()).or_default().add(&case["input"], expected, d);
             if d > 1e-6 {
                 failures.push(format!(
                     "{kind}, {}: {id} is {:?}, expected {expected}",
@@ -235,16 +290,18 @@ fn compare(kind: &str) -> (Worst, Vec<String>) {
             }
         }
     }
-    (worst, failures)
+    let version = |(name, version): (&String, &Json)| format!("{name} {}", version.as_str().unwrap_or("?"));
+    let versions: Vec<String> = file["versions"].as_object().unwrap().iter().map(version).collect();
+    (tallies, versions.join(", "), failures)
 }
 
 #[test]
 fn golden_values_of_every_family() {
     let mut failures = Vec::new();
     for kind in catalogue::KINDS {
-        let (worst, failed) = compare(kind);
-        for (id, (d, n)) in worst {
-            println!("{kind}\t{id}\t{n}\t{d:.1e}");
+        let (tallies, _, failed) = compare(kind);
+        for (id, tally) in tallies {
+            println!("{kind}\t{id}\t{}\t{:.1e}", tally.cases, tally.worst);
         }
         failures.extend(failed);
     }

@@ -3,3 +3,4 @@
 mod goldens;
 mod nnunet_summary;
 mod surface_conventions;
+mod table;

@@ -127,9 +127,21 @@ struct Found {
     score: f64,
 }
 
+/// Numbers of the images of a COCO ground truth, sorted.
+pub fn coco_images(truth: &Path) -> Result<Vec<i64>> {
+    let known: Truth = json(truth, TRUTH)?;
+    let images: BTreeSet<i64> = known.images.iter().map(|image| image.id).collect();
+    if images.is_empty() {
+        return Err(Error::input(truth.display(), "names no image", TRUTH));
+    }
+    Ok(images.into_iter().collect())
+}
+
+const TRUTH: &str = "give COCO ground truth: images, annotations, categories";
+
 /// Ground truth and results in COCO's JSON.
 pub fn coco(results: &Path, truth: &Path) -> Result<(Vec<Target>, Vec<Detection>)> {
-    let known: Truth = json(truth, "give COCO ground truth: images, annotations, categories")?;
+    let known: Truth = json(truth, TRUTH)?;
     let found: Vec<Found> = json(results, "give COCO results: a list of image_id, category_id, bbox, score")?;
     let images: BTreeSet<i64> = known.images.iter().map(|i| i.id).collect();
     let annotated = known.annotations.iter().map(|a| a.category_id);

@@ -54,6 +54,15 @@ pub fn survival(file: &Path) -> Result<Survival> {
     .map_err(|e| e.within(file.display()))
 }
 
+/// Names of the groups of a survival table, in the order of their numbers; none without groups.
+pub fn group_names(file: &Path) -> Result<Vec<String>> {
+    let table = Columns::read(file)?;
+    let mut names = if table.has(&["group"]) { table.texts(&["group"])? } else { Vec::new() };
+    names.sort();
+    names.dedup();
+    Ok(names)
+}
+
 /// One row per case and one column per time: a CSV with the times in its header, or `.npy` with `times`.
 pub fn predicted(file: &Path, times: Option<&[f64]>) -> Result<Predicted> {
     if file.extension().is_some_and(|e| e == "npy") {

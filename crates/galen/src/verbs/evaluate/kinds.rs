@@ -1,137 +1,24 @@
 //! `galen evaluate --kind`: one table or pair of files in, every number of its family under its id out.
 
+mod options;
+mod report;
+mod text;
+
+pub use options::Options;
+pub use report::write_figures;
+
 use super::{Arguments, files, inputs};
 use crate::session::{Exit, Session};
-use clap::builder::PossibleValuesParser;
-use comfy_table::Table;
 use galen_core::{Error, Result};
-use galen_metrics::catalogue::{KINDS, TOOLS, definition, tool};
+use galen_kernels::components::Connectivity;
+use galen_metrics::catalogue::{definition, tool};
 use galen_metrics::detection::coco;
-use galen_metrics::masks::components::Connectivity;
 use galen_metrics::masks::{conventions as mask_conventions, lesions};
-use galen_metrics::{Definition, Measures, Value, conformal, fairness, features, text as texts};
+use galen_metrics::{Definition, Measures, conformal, fairness, features, text as texts};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-/// Arguments of `--kind`.
-#[derive(clap::Args)]
-pub struct Options {
-    /// What the input holds; prints every number of that family under its id
-    #[arg(long, value_parser = PossibleValuesParser::new(KINDS), help_heading = "Kinds")]
-    pub kind: Option<String>,
-    /// Table or file to measure (may be given again for tests and conformal)
-    #[arg(long, alias = "csv", alias = "table", value_name = "FILE", help_heading = "Kinds")]
-    input: Vec<PathBuf>,
-    /// Conventions to print, by tool and comma-separated, or all
-    #[arg(long, value_delimiter = ',', value_name = "NAMES", help_heading = "Kinds")]
-    conventions: Vec<String>,
-    /// Print definition, range, empty case, pitfall and source of every number
-    #[arg(long, help_heading = "Kinds")]
-    definitions: bool,
-    /// binary, fairness: scores of at least this are positive [default: 0.5]
-    #[arg(long, value_name = "P", help_heading = "Kinds")]
-    threshold: Option<f64>,
-    /// binary: threshold probability of net benefit [default: 0.2]
-    #[arg(long, value_name = "P", help_heading = "Kinds")]
-    pt: Option<f64>,
-    /// conformal: share of misses allowed [default: 0.1]
-    #[arg(long, value_name = "SHARE", help_heading = "Kinds")]
-    alpha: Option<f64>,
-    /// survival: events before this time enter Uno's C [default: all]
-    #[arg(long, value_name = "TIME", help_heading = "Kinds")]
-    tau: Option<f64>,
-    /// survival: times of the time-dependent AUC and of the columns of --survival
-    #[arg(long, value_delimiter = ',', value_name = "TIMES", help_heading = "Kinds")]
-    times: Vec<f64>,
-    /// survival: probabilities, cases x times: CSV with the times as header, or .npy with --times
-    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
-    survival: Option<PathBuf>,
-    /// survival: table that the censoring curve is taken from [default: the input]
-    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
-    train: Option<PathBuf>,
-    /// conformal: table that the threshold is taken from
-    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
-    calibration: Option<PathBuf>,
-    /// conformal: table that the sets are made for
-    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
-    test: Option<PathBuf>,
-    /// lesion: neighbours that belong together: 6, 18 or 26 (4 or 8 in flat images) [default: 26]
-    #[arg(long, value_name = "N", help_heading = "Kinds")]
-    connectivity: Option<u8>,
-    /// image: largest minus smallest possible value
-    #[arg(long, value_name = "RANGE", help_heading = "Kinds")]
-    data_range: Option<f64>,
-    /// froc: targets in all images
-    #[arg(long, value_name = "N", help_heading = "Kinds")]
-    targets: Option<usize>,
-    /// froc: images, those without candidates too
-    #[arg(long, value_name = "N", help_heading = "Kinds")]
-    images: Option<usize>,
-    /// tests: seed of the drawn sign patterns [default: 0]
-    #[arg(long, value_name = "N", help_heading = "Kinds")]
-    seed: Option<u64>,
-}
-
-/// Options that each kind uses, beside --input, --conventions and --definitions.
-const USED: &[(&str, &[&str])] = &[
-    ("seg", &["--pred", "--ref", "--tolerance"]),
-    ("lesion", &["--pred", "--ref", "--connectivity"]),
-    ("detection2d", &["--pred", "--ref"]),
-    ("froc", &["--pred", "--targets", "--images"]),
-    ("image", &["--pred", "--ref", "--data-range"]),
-    ("features", &["--pred", "--ref"]),
-    ("text", &["--pred"]),
-    ("binary", &["--pred", "--threshold", "--pt"]),
-    ("multiclass", &["--pred"]),
-    ("multilabel", &["--pred"]),
-    ("survival", &["--pred", "--tau", "--times", "--survival", "--train"]),
-    ("agreement", &["--pred"]),
-    ("fairness", &["--pred", "--threshold"]),
-    ("conformal", &["--alpha", "--calibration", "--test"]),
-    ("tests", &["--pred", "--seed"]),
-];
-
-impl Options {
-    /// Options of kinds mean nothing without one.
-    pub fn refuse_without_kind(&self) -> Result<()> {
-        let mut given = self.given();
-        if !self.input.is_empty() {
-            given.push("--input");
-        }
-        if !self.conventions.is_empty() {
-            given.push("--conventions");
-        }
-        if self.definitions {
-            given.push("--definitions");
-        }
-        match given.first() {
-            Some(option) => Err(Error::input(option, "belongs to a kind of evaluation", "add --kind")),
-            None => Ok(()),
-        }
-    }
-
-    fn given(&self) -> Vec<&'static str> {
-        let all = [
-            ("--threshold", self.threshold.is_some()),
-            ("--pt", self.pt.is_some()),
-            ("--alpha", self.alpha.is_some()),
-            ("--tau", self.tau.is_some()),
-            ("--times", !self.times.is_empty()),
-            ("--survival", self.survival.is_some()),
-            ("--train", self.train.is_some()),
-            ("--calibration", self.calibration.is_some()),
-            ("--test", self.test.is_some()),
-            ("--seed", self.seed.is_some()),
-            ("--connectivity", self.connectivity.is_some()),
-            ("--data-range", self.data_range.is_some()),
-            ("--targets", self.targets.is_some()),
-            ("--images", self.images.is_some()),
-        ];
-        all.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect()
-    }
-}
 
 /// What is printed.
 #[derive(Serialize)]
@@ -156,8 +43,8 @@ struct Document {
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let options = &arguments.kinds;
     let kind = options.kind.as_deref().unwrap_or_default();
-    refuse_unused(arguments, kind)?;
-    let conventions = conventions(&options.conventions)?;
+    options::refuse_unused(arguments, kind)?;
+    let conventions = options::conventions(&options.conventions)?;
     let mut document = Document {
         format: 1,
         kind: kind.to_owned(),
@@ -179,46 +66,12 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     if options.definitions {
         document.definitions = document.values.iter().filter_map(|(id, _)| definition(kind, id)).collect();
     }
+    if let Some(file) = &arguments.report {
+        report::write(file, arguments, kind, &document)?;
+    }
     session.document(&document)?;
-    session.say(text(&document));
+    session.say(text::table(&document));
     Ok(Exit::Done)
-}
-
-fn refuse_unused(arguments: &Arguments, kind: &str) -> Result<()> {
-    let used = USED.iter().find(|(name, _)| *name == kind).map_or(&[][..], |(_, used)| used);
-    let mut given = arguments.kinds.given();
-    let others = [
-        ("--pred", arguments.pred.is_some()),
-        ("--ref", arguments.reference.is_some()),
-        ("--out", arguments.out.is_some()),
-        ("--labels", arguments.labels.is_some()),
-        ("--tolerance", arguments.tolerance.is_some()),
-        ("--partial", arguments.partial),
-        ("--report", arguments.report.is_some()),
-    ];
-    given.extend(others.iter().filter(|(_, there)| *there).map(|(name, _)| name));
-    match given.iter().find(|option| !used.contains(option)) {
-        Some(option) => {
-            let what = format!("--kind {kind} does not use it");
-            let remedy = format!("leave it out; --kind {kind} takes --input {}", used.join(" "));
-            Err(Error::input(option, what, remedy))
-        }
-        None => Ok(()),
-    }
-}
-
-fn conventions(asked: &[String]) -> Result<Vec<String>> {
-    if asked.is_empty() {
-        return Ok(vec!["all".to_owned()]);
-    }
-    match asked.iter().find(|name| *name != "all" && !TOOLS.iter().any(|(tool, _)| tool == name)) {
-        Some(unknown) => {
-            let known: Vec<&str> = TOOLS.iter().map(|(name, _)| *name).collect();
-            let remedy = format!("all, or some of {}", known.join(", "));
-            Err(Error::input("--conventions", format!("`{unknown}` is no convention"), remedy))
-        }
-        None => Ok(asked.to_vec()),
-    }
 }
 
 fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result<()> {
@@ -408,31 +261,4 @@ fn conformal_sets(options: &Options, document: &mut Document) -> Result<()> {
     document.values =
         conformal::measure(&inputs::multiclass(calibration)?, &inputs::multiclass(test)?, alpha)?;
     Ok(())
-}
-
-fn text(document: &Document) -> String {
-    let number = |value: &f64| match value {
-        v if v.is_nan() => "undefined".to_owned(),
-        v => format!("{v:.6}"),
-    };
-    let mut table = Table::new();
-    table.set_header(["id", "value"]);
-    for (id, value) in document.values.iter() {
-        let cell = match value {
-            Value::One(value) => number(value),
-            Value::Many(values) if values.len() <= 8 => {
-                values.iter().map(number).collect::<Vec<_>>().join(" ")
-            }
-            Value::Many(values) => format!("{} values, see --json", values.len()),
-        };
-        table.add_row([id.to_owned(), cell]);
-    }
-    let mut text = table.to_string();
-    for d in &document.definitions {
-        text += &format!(
-            "\n{}: {}. Range {}. Empty: {}. Beware: {}. Source: {}.",
-            d.id, d.definition, d.range, d.empty, d.pitfall, d.source
-        );
-    }
-    text
 }

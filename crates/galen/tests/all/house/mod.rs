@@ -105,6 +105,12 @@ impl House {
         galen_io::write_label_map(&self.place(name), &LabelMap::new(grid(size), values)).unwrap();
     }
 
+    /// A label map that repeats some values.
+    pub fn label_values(&self, name: &str, size: [usize; 3], values: &[u8]) {
+        let voxels = (0..size.iter().product()).map(|i| values[i % values.len()]).collect();
+        galen_io::write_label_map(&self.place(name), &LabelMap::new(grid(size), voxels)).unwrap();
+    }
+
     /// An nnU-Net results folder whose checkpoint would run a command if its pickle were trusted.
     pub fn hostile_checkpoint(&self, name: &str) {
         let folder = self.path().join(name);
