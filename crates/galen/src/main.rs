@@ -2,6 +2,8 @@
 
 mod nnunet_roots;
 mod phantom;
+mod postprocess;
+mod probabilities;
 mod report;
 mod report_data;
 mod scans;
