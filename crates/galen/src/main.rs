@@ -3,6 +3,8 @@
 mod figure;
 mod nnunet_roots;
 mod phantom;
+mod postprocess;
+mod probabilities;
 mod report;
 mod report_data;
 mod scans;

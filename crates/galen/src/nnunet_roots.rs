@@ -30,6 +30,16 @@ pub fn preprocessed(dataset: &Path) -> Option<PathBuf> {
     inside.then(|| preprocessed.join(dataset.file_name().unwrap_or_default()))
 }
 
+/// Where nnU-Net looks for a dataset's reference label maps: in its raw and in its preprocessed folder.
+pub fn references(dataset: &str) -> [Option<PathBuf>; 2] {
+    let inside = |variable, folder: &str| root(variable).map(|root| root.join(dataset).join(folder));
+    if dataset.is_empty() {
+        [None, None]
+    } else {
+        [inside(RAW, "labelsTr"), inside(PREPROCESSED, "gt_segmentations")]
+    }
+}
+
 /// Where nnU-Net looks for a model of this dataset, trainer, plans and configuration.
 pub fn new_model(bundle: &Bundle) -> Result<PathBuf> {
     let Some(results) = root(RESULTS) else {

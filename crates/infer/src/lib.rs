@@ -2,12 +2,14 @@
 //!
 //! Volumes in, label maps out; no paths. `Predictor` ties the parts together.
 
+mod ensemble;
 pub mod export;
 pub mod gaussian;
 mod predictor;
 pub mod sliding;
 pub mod tiles;
 
+pub use ensemble::Ensemble;
 pub use export::{Logits, Probabilities};
 pub use predictor::{Options, Parts, Prediction, Predictor, Progress};
 pub use sliding::Precision;

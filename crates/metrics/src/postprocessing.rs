@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 /// nnU-Net's name of the only function that it uses.
 const FUNCTION: &str = "remove_all_but_largest_component_from_segmentation";
+const MODULE: &str = "nnunetv2.postprocessing.remove_connected_components";
 
 /// Keeps the largest component of a set of labels; what it removes becomes background.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,6 +132,37 @@ impl Determined {
             postprocessing_kwargs: self.steps.iter().map(Step::to_json).collect(),
         })
     }
+
+    /// Contents of nnU-Net's `postprocessing.pkl`, for `nnUNetv2_apply_postprocessing`: the functions and their
+    /// arguments, pickled (protocol 2).
+    pub fn to_pickle(&self) -> Vec<u8> {
+        let mut bytes = b"\x80\x02](".to_vec();
+        for _ in &self.steps {
+            bytes.extend(format!("c{MODULE}\n{FUNCTION}\n").bytes());
+        }
+        bytes.extend(b"e](");
+        for step in &self.steps {
+            bytes.extend(b"}X\x11\0\0\0labels_or_regions");
+            let (values, is_list) = (step.values(), matches!(step, Step::Together(_)));
+            match step {
+                Step::One(LabelValue::One(value)) => pickled_number(*value, &mut bytes),
+                _ => {
+                    bytes.extend(if is_list { &b"]("[..] } else { b"(" });
+                    values.iter().for_each(|&value| pickled_number(value, &mut bytes));
+                    bytes.push(if is_list { b'e' } else { b't' });
+                }
+            }
+            bytes.push(b's');
+        }
+        bytes.extend(b"e\x86.");
+        bytes
+    }
+}
+
+/// A number of two bytes.
+fn pickled_number(value: u16, bytes: &mut Vec<u8>) {
+    bytes.push(b'M');
+    bytes.extend(value.to_le_bytes());
 }
 
 #[derive(Serialize)]

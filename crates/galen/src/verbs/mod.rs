@@ -1,8 +1,10 @@
 //! One file per verb: arguments, calls, printing; nothing else.
 
 mod check;
+mod ensemble;
 mod evaluate;
 mod export;
+mod find_best;
 mod import;
 mod info;
 mod plan;
@@ -37,7 +39,11 @@ pub enum Verb {
     Train(train::Arguments),
     /// Segment scans with a trained model (alias: segment)
     #[command(visible_alias = "segment")]
-    Predict(predict::Arguments),
+    Predict(Box<predict::Arguments>),
+    /// Label maps from the mean probabilities of several models
+    Ensemble(ensemble::Arguments),
+    /// The best configuration or pair of them in cross-validation, and its post-processing
+    FindBest(find_best::Arguments),
     /// Compare label maps with a reference
     Evaluate(Box<evaluate::Arguments>),
     /// Compare methods under one protocol
@@ -55,6 +61,8 @@ pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
         Verb::Plan(arguments) => plan::run(&arguments, session),
         Verb::Train(arguments) => train::run(&arguments, session),
         Verb::Predict(arguments) => predict::run(&arguments, session),
+        Verb::Ensemble(arguments) => ensemble::run(&arguments, session),
+        Verb::FindBest(arguments) => find_best::run(&arguments, session),
         Verb::Evaluate(arguments) => evaluate::run(&arguments, session),
         Verb::Verify(arguments) => verify::run(&arguments, session),
     }

@@ -1,12 +1,14 @@
 //! `galen predict`: scans in, label maps out.
 
 use crate::nnunet_roots;
+use crate::postprocess;
+use crate::probabilities;
 use crate::scans::{Scan, case_name, images, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result};
-use galen_infer::{Options, Prediction, Predictor, Probabilities};
+use galen_infer::{Options, Prediction, Predictor};
+use galen_metrics::postprocessing::Step;
 use galen_models::{Bundle, BundleForm, Choice};
-use npyz::WriterBuilder;
 use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -46,6 +48,9 @@ pub struct Arguments {
     /// For the second stage of a cascade: label map of the first stage, or a folder with one per scan
     #[arg(long, value_name = "LABELS")]
     previous: Option<PathBuf>,
+    /// postprocessing.json of find-best or nnU-Net, applied to every label map
+    #[arg(long, value_name = "FILE")]
+    postprocessing: Option<PathBuf>,
     /// No test-time mirroring: up to eight times faster, a little less accurate
     #[arg(long)]
     no_mirroring: bool,
@@ -110,6 +115,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             "0.5 is nnU-Net's",
         ));
     }
+    let steps = postprocess::steps(arguments.postprocessing.as_deref())?;
     let bundle = arguments.which.open(&arguments.model)?;
     let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
     let options = Options {
@@ -129,12 +135,15 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for (number, scan) in list.iter().enumerate() {
         session.check_stop(&format!("{number} of {} scans are done; --continue goes on", list.len()))?;
-        let whole = !arguments.save_probabilities || probabilities_file(&scan.out).exists();
+        let whole = !arguments.save_probabilities || probabilities::file_beside(&scan.out).exists();
         if arguments.skip_done && scan.out.exists() && whole {
             continue;
         }
         progress.note(scan.case.clone());
-        match one(&predictor, scan, previous.get(&scan.case), arguments.save_probabilities, &progress) {
+        let written =
+            one(&predictor, scan, previous.get(&scan.case), arguments.save_probabilities, &progress)
+                .and_then(|prediction| write(prediction, &steps, &scan.out));
+        match written {
             Ok(()) => done.push(scan.out.clone()),
             Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
             Err(error) => {
@@ -181,7 +190,7 @@ fn one(
     previous: Option<&PathBuf>,
     probabilities: bool,
     progress: &Progress,
-) -> Result<()> {
+) -> Result<Prediction> {
     let image = galen_io::read_channels(&scan.images)?;
     let previous = previous.map(|file| galen_io::read_label_map(file)).transpose()?;
     let need = predictor.peak_bytes(&image, probabilities);
@@ -196,36 +205,16 @@ fn one(
         }
     }
     let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
-    let prediction = predictor
+    predictor
         .predict_stage(&image, previous.as_ref(), probabilities, &note)
-        .map_err(|error| error.within(&scan.case))?;
-    write(&prediction, &scan.out)
+        .map_err(|error| error.within(&scan.case))
 }
 
-fn write(prediction: &Prediction, out: &Path) -> Result<()> {
+/// Probabilities stay as they are; post-processing is for label maps.
+fn write(mut prediction: Prediction, steps: &[Step], out: &Path) -> Result<()> {
+    steps.iter().for_each(|step| step.apply(&mut prediction.labels));
     if let Some(probabilities) = &prediction.probabilities {
-        galen_io::replace_file(&probabilities_file(out), &npz(probabilities)?)?;
+        probabilities::write(&probabilities::file_beside(out), probabilities)?;
     }
     galen_io::write_label_map(out, &prediction.labels)
-}
-
-/// Where the probabilities of a label map go.
-fn probabilities_file(labels: &Path) -> PathBuf {
-    labels.with_file_name(format!("{}.npz", case_name(labels)))
-}
-
-/// As nnU-Net writes them: key `probabilities`, float32 `[class, z, y, x]`, compressed.
-fn npz(probabilities: &Probabilities) -> Result<Vec<u8>> {
-    let [z, y, x] = probabilities.size;
-    let shape = [probabilities.classes, z, y, x].map(|n| n as u64);
-    let write = || -> std::io::Result<Vec<u8>> {
-        let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
-        archive.start_file("probabilities.npy", zip::write::SimpleFileOptions::default().large_file(true))?;
-        let mut array =
-            npyz::WriteOptions::new().default_dtype().shape(&shape).writer(&mut archive).begin_nd()?;
-        array.extend(probabilities.values.iter().copied())?;
-        array.finish()?;
-        Ok(archive.finish()?.into_inner())
-    };
-    write().map_err(|error| Error::bug("probabilities", error))
 }

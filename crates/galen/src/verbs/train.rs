@@ -3,6 +3,7 @@
 use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
 use crate::nnunet_roots;
+use crate::probabilities;
 use crate::session::{Exit, Progress, Session};
 use crate::workspace::{Workspace, read_plans};
 use galen_core::{Error, Result};
@@ -64,6 +65,9 @@ pub struct Arguments {
     /// Do not segment and score the validation cases at the end
     #[arg(long)]
     no_validation: bool,
+    /// Also write class probabilities of the validation cases, which ensembles of `galen find-best` need
+    #[arg(long)]
+    save_probabilities: bool,
 }
 
 /// `20m`, `1h30m`, `90s` or `1500it`.
@@ -122,7 +126,14 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let evaluation = if arguments.no_validation || split.val.is_empty() {
         None
     } else {
-        Some(validate(&arguments.out, &arguments.fold, &dataset, &split, session)?)
+        Some(validate(
+            &arguments.out,
+            &arguments.fold,
+            &dataset,
+            &split,
+            arguments.save_probabilities,
+            session,
+        )?)
     };
     session.document(&json!({ "model": arguments.out, "outcome": outcome, "validation": evaluation }))?;
     if let Some(evaluation) = &evaluation {
@@ -169,6 +180,7 @@ pub fn validate(
     fold: &str,
     dataset: &Dataset,
     split: &Split,
+    save_probabilities: bool,
     session: &Session,
 ) -> Result<Evaluation> {
     let bundle = Bundle::open(model)?;
@@ -181,8 +193,12 @@ pub fn validate(
         let known = dataset.training.iter().find(|case| case.id == *id);
         let case = known.ok_or_else(|| Error::bug(id, "a validation case that the dataset does not have"))?;
         let image = dataset.read_image(case)?;
-        let prediction = predictor.predict(&image, false, &|_, _| ()).map_err(|error| error.within(id))?;
+        let prediction =
+            predictor.predict(&image, save_probabilities, &|_, _| ()).map_err(|error| error.within(id))?;
         let file = folder.join(format!("{id}{}", dataset.file_ending));
+        if let Some(values) = &prediction.probabilities {
+            probabilities::write(&probabilities::file_beside(&file), values)?;
+        }
         galen_io::write_label_map(&file, &prediction.labels)?;
         let reference = case.label.clone().unwrap_or_default();
         pairs.push(Pair { case: id.clone(), reference, prediction: file });

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod evaluate_kinds;
+mod find_best;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;

@@ -196,7 +196,8 @@ fn golden_models_in_single_precision_give_nearly_the_same_labels() {
         let wanted = golden.segmentation().values();
         let differing = found.iter().zip(&wanted).filter(|(a, b)| a != b).count();
         println!("{}: {differing} of {} labels differ", name(&golden.folder), wanted.len());
-        // Near ties only: nnU-Net's float16 sums lose digits where the importance is small.
-        assert!(differing * 1000 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
+        // Near ties only, of which networks with random weights have many: nnU-Net's float16 sums lose digits where
+        // the importance is small.
+        assert!(differing * 200 <= wanted.len(), "{}: {differing} labels differ", golden.folder.display());
     }
 }
