@@ -13,6 +13,9 @@ const TRANSFORM_COST: f64 = 8.0;
 /// and so the same bytes, alone and in a batch, in training and in prediction.
 const BATCH: usize = 2;
 
+/// Tiles from which on a weight gradient is taken in the frequency domain.
+const FEWEST_TILES: usize = 24;
+
 /// An algorithm for a convolution.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Algorithm {
@@ -31,11 +34,12 @@ impl Algorithm {
         }
     }
 
-    /// The same for the gradient with respect to the weights: with stride 2 half as many sums, which would not stay in
-    /// the cache, are worth more products.
-    pub(crate) fn of_weights(self) -> Self {
+    /// The same for the gradient with respect to the weights, whose sums are moved for every frequency, not for every
+    /// tap: with few tiles that costs more than the products, and with stride 2 half as many sums are worth more products.
+    pub(crate) fn of_weights(self, read: Grid, written: Grid) -> Self {
         match self {
             Self::Winograd(Tile([Axis::Halving(_), y, x])) => Self::Winograd(Tile([Axis::Halving(2), y, x])),
+            Self::Winograd(tile) if Tiling::new(tile, read, written).count() < FEWEST_TILES => Self::Direct,
             other => other,
         }
     }

@@ -254,7 +254,7 @@ impl Conv {
         dw: &mut [f32],
         db: Option<&mut [f32]>,
     ) {
-        let algorithm = self.algorithm(input, &self.forward_view()).of_weights();
+        let algorithm = self.algorithm(input, &self.forward_view()).of_weights(input, self.output(input));
         self.weight_gradient_with(Cpu::detected(), algorithm, input, sources, grad_out, dw);
         if let Some(db) = db {
             bias_gradient(grad_out, self.outputs, db);

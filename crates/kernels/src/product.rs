@@ -71,9 +71,11 @@ pub(crate) unsafe fn add_products<V: Lanes, const N: usize, const C: usize, cons
 /// Rows of places for the sum of outer products: two tensors walked side by side.
 #[derive(Clone, Copy)]
 pub(crate) struct Walk {
+    pub planes: usize,
     pub rows: usize,
     pub count: usize,
-    /// Distance between rows and between places: of the broadcast side, then of the vector side.
+    /// Distance between planes, rows and places: of the broadcast side, then of the vector side.
+    pub plane: [usize; 2],
     pub row: [usize; 2],
     pub step: [usize; 2],
     /// From one vector of the vector side to the next.
@@ -94,8 +96,10 @@ pub(crate) unsafe fn outer<V: Lanes, const M: usize, const C: usize>(
     walk: &Walk,
 ) -> [[V; C]; M] {
     let mut sums = [[V::zero(); C]; M];
-    for row in 0..walk.rows {
-        let (mut a, mut b) = (a.wrapping_add(row * walk.row[0]), b.wrapping_add(row * walk.row[1]));
+    for i in 0..walk.planes * walk.rows {
+        let (plane, row) = (i / walk.rows, i % walk.rows);
+        let mut a = a.wrapping_add(plane * walk.plane[0] + row * walk.row[0]);
+        let mut b = b.wrapping_add(plane * walk.plane[1] + row * walk.row[1]);
         for _ in 0..walk.count {
             V::prefetch(a.wrapping_add(AHEAD * walk.step[0]));
             for c in 0..C {

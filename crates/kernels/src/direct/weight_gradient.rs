@@ -24,6 +24,8 @@ const PART_VALUES: usize = 8 << 20;
 const PART_PLACES: usize = 512;
 /// Values of one block of rows, which several taps read from the first-level cache.
 const ROW_VALUES: usize = 4 << 10;
+/// Places up to which all planes of a slab are summed before the sums are moved.
+const FEW_PLACES: usize = 256;
 /// Shares of the steps when all threads work on one slab.
 const SHARES: usize = 48;
 /// Halo rows per packing task.
@@ -59,18 +61,23 @@ impl DirectWeightGradient<'_> {
         let slabs = slabs_of(self.output.n, z, planes);
         let parts = if shared { 1 } else { parts };
         let mut sums = Recycled::new(len * parts);
-        sums.fill(0.0);
+        // A slab of few places writes all sums; only the first of all may.
+        let overwrite = shared && self.few(&slabs[0].1);
+        if !overwrite {
+            sums.fill(0.0);
+        }
         let halo = |z: &Range<usize>| Halo::new(&self.pattern, channels.clone(), [z.len(), y, x]);
         if shared {
             let mut packed = Recycled::new(halo(&(0..planes)).len());
-            for (n, z) in slabs {
-                self.slab(n, &z, &halo(&z), &mut packed, Shared::new(&mut sums), true);
+            for (i, (n, z)) in slabs.iter().enumerate() {
+                let add = i > 0 || !overwrite;
+                self.slab(*n, z, &halo(z), &mut packed, Shared::new(&mut sums), [true, add]);
             }
         } else {
             sums.par_chunks_mut(len).enumerate().for_each(|(p, sums)| {
                 with_scratch(halo(&(0..planes)).len(), |packed| {
                     for (n, z) in &slabs[p * slabs.len() / parts..(p + 1) * slabs.len() / parts] {
-                        self.slab(*n, z, &halo(z), packed, Shared::new(sums), false);
+                        self.slab(*n, z, &halo(z), packed, Shared::new(sums), [false, true]);
                     }
                 });
             });
@@ -86,8 +93,22 @@ impl DirectWeightGradient<'_> {
         self.unpack(&channels, phase, &sums, dw);
     }
 
-    /// Packs some planes and adds their products; `shared` spreads both over all threads.
-    fn slab(&self, n: usize, z: &Range<usize>, halo: &Halo, packed: &mut [f32], sums: Shared, shared: bool) {
+    /// Whether a slab has so few places that all of them are summed before the sums are moved.
+    fn few(&self, z: &Range<usize>) -> bool {
+        let [_, y, x] = self.output.size;
+        z.len() > 1 && z.len() * y * x <= FEW_PLACES
+    }
+
+    /// Packs some planes and adds their products, or overwrites the sums; `shared` spreads both over all threads.
+    fn slab(
+        &self,
+        n: usize,
+        z: &Range<usize>,
+        halo: &Halo,
+        packed: &mut [f32],
+        sums: Shared,
+        [shared, add]: [bool; 2],
+    ) {
         let packed = &mut packed[..halo.len()];
         let pack = |(i, out): (usize, &mut [f32])| {
             let rows = i * PACK_ROWS..i * PACK_ROWS + out.len() / halo.row_len();
@@ -121,6 +142,7 @@ impl DirectWeightGradient<'_> {
                 steps: some,
                 group,
                 sums,
+                add,
             });
         };
         if shared {
@@ -145,19 +167,29 @@ impl DirectWeightGradient<'_> {
         (0..blocks.div_ceil(columns) * self.view.row_blocks()).into_par_iter().for_each(|t| {
             let (group, block) = (t / self.view.row_blocks(), t % self.view.row_blocks());
             let (width, first) = (group_width(blocks, columns, group) * LANES, group * columns * LANES);
+            let mut near = vec![[0.0; LANES]; taps];
             for lane in block * LANES..(block + 1) * LANES {
                 let Some(channel) = self.view.rows[lane] else { continue };
-                for tap in 0..taps {
-                    let row = tap / nx * per_row
+                let row = |tap: usize| {
+                    tap / nx * per_row
                         + match channels {
                             Channels::Blocks(_) => (lane / LANES * nx + tap % nx) * LANES + lane % LANES,
                             Channels::Few(real) => tap % nx * real.len() + channel,
-                        };
-                    let from = &sums[first * rows + row * width..][..width];
-                    for (column, &sum) in self.view.columns[first..first + width].iter().zip(from) {
+                        }
+                };
+                // Taps lie side by side in the weights, columns in the sums: turned sixteen at a time.
+                for columns in (0..width).step_by(LANES) {
+                    for (tap, near) in near.iter_mut().enumerate() {
+                        let from = &sums[first * rows + row(tap) * width + columns..][..LANES];
+                        near.copy_from_slice(from);
+                    }
+                    for (i, column) in self.view.columns[first + columns..][..LANES].iter().enumerate() {
                         let Some(column) = *column else { continue };
-                        // SAFETY: each task writes its own rows and columns.
-                        unsafe { *out.at(self.view.at(channel, column) + tap) = sum };
+                        let to = self.view.at(channel, column);
+                        for (tap, near) in near.iter().enumerate() {
+                            // SAFETY: each task writes its own rows and columns.
+                            unsafe { *out.at(to + tap) = near[i] };
+                        }
                     }
                 }
             }
@@ -196,6 +228,7 @@ struct TapTask<'a> {
     steps: Range<usize>,
     group: usize,
     sums: Shared,
+    add: bool,
 }
 
 impl Task for TapTask<'_> {
@@ -206,13 +239,24 @@ impl Task for TapTask<'_> {
         let (width, run) = (all.view.columns.len(), self.halo.channels.run(phase));
         let first = self.group * V::COLUMNS * LANES * self.halo.channels.weight_rows(phase);
         let pixel = self.halo.place([0, 0, 1]);
+        let few = all.few(self.z);
         let rows = (ROW_VALUES / (nx * (pixel + columns * LANES)).max(1)).clamp(1, ny);
-        for z in self.z.clone() {
-            let taps = phase.inside_z((z * all.pattern.read_step[0]) as isize, all.read.size[0]);
+        let rows = if few { ny } else { rows };
+        // Few places: all planes at once, those outside as the zeros that they are packed as, so that the sums are
+        // moved once.
+        let planes = if few { self.z.len() } else { 1 };
+        for z in self.z.clone().step_by(planes) {
+            let taps = if planes > 1 {
+                0..phase.taps[0].len()
+            } else {
+                phase.inside_z((z * all.pattern.read_step[0]) as isize, all.read.size[0])
+            };
             let steps =
                 self.steps.start.max(taps.start * self.per_z)..self.steps.end.min(taps.end * self.per_z);
             for y in (0..ny).step_by(rows) {
                 let walk = Walk {
+                    planes,
+                    plane: [self.halo.place([1, 0, 0]), ny * nx * width],
                     rows: rows.min(ny - y),
                     count: nx,
                     row: [self.halo.place([0, 1, 0]), nx * width],
@@ -230,7 +274,7 @@ impl Task for TapTask<'_> {
                         run,
                         grad.as_ptr(),
                         walk,
-                        Target { to, columns, add: true },
+                        Target { to, columns, add: self.add },
                     );
                 }
             }

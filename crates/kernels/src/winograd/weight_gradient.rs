@@ -190,7 +190,15 @@ impl SumTask<'_> {
         let ax = all.tiling.tile.frequencies()[2];
         let (rows, blocks) = (all.view.row_blocks(), all.view.column_blocks());
         let columns = group_width(blocks, V::COLUMNS, self.group);
-        let walk = Walk { rows: 1, count, row: [0, 0], step: [ax * LANES; 2], column: count * ax * LANES };
+        let walk = Walk {
+            planes: 1,
+            rows: 1,
+            count,
+            plane: [0, 0],
+            row: [0, 0],
+            step: [ax * LANES; 2],
+            column: count * ax * LANES,
+        };
         let (first, step) = place(&all.view, V::COLUMNS, self.group * V::COLUMNS, 0);
         let at = first + weight * step;
         let grads = self.chunk.grads.at(((g * blocks + self.group * V::COLUMNS) * count * ax + x) * LANES);
