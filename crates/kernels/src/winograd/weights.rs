@@ -14,6 +14,8 @@ use rayon::prelude::*;
 
 /// Taps of the largest kernel.
 const MOST_TAPS: usize = 27;
+/// Packed weights from this length on are written past the caches.
+const STREAM_VALUES: usize = 1 << 20;
 
 /// Values of packed weights.
 pub(crate) fn packed_len(tile: Tile, view: &WeightView) -> usize {
@@ -23,12 +25,14 @@ pub(crate) fn packed_len(tile: Tile, view: &WeightView) -> usize {
 /// Packs `[frequency][group of columns][row][16 · columns]`. `turned` reverses the taps (for the input gradient).
 pub(crate) fn pack(cpu: Cpu, tile: Tile, view: &WeightView, turned: bool, weights: &[f32]) -> Recycled {
     let mut packed = Recycled::new(packed_len(tile, view));
+    let stream =
+        packed.len() >= STREAM_VALUES && packed.as_ptr().addr().is_multiple_of(LANES * size_of::<f32>());
     let out = Shared::new(&mut packed);
     let matrices = Matrices::new(tile);
     let groups = view.column_blocks().div_ceil(cpu.columns());
     (0..groups * view.row_blocks()).into_par_iter().for_each(|i| {
         let (group, row) = (i / view.row_blocks(), i % view.row_blocks());
-        cpu.run(&PackTask { matrices: &matrices, view, turned, weights, group, row, out });
+        cpu.run(&PackTask { matrices: &matrices, view, turned, weights, group, row, out, stream });
     });
     packed
 }
@@ -71,6 +75,8 @@ struct PackTask<'a> {
     group: usize,
     row: usize,
     out: Shared,
+    /// More than the caches hold.
+    stream: bool,
 }
 
 impl Task for PackTask<'_> {
@@ -88,10 +94,32 @@ impl Task for PackTask<'_> {
                 }
             }
             for (f, room) in room.chunks_exact(run).enumerate() {
-                // SAFETY: these rows and columns belong to this task.
-                unsafe { self.out.at(first + f * step).copy_from_nonoverlapping(room.as_ptr(), run) };
+                let to = self.out.at(first + f * step);
+                V::call(&CopyRun { from: room, to, stream: self.stream });
             }
         });
+        V::fence();
+    }
+}
+
+/// Whole vectors to rows and columns of the packed weights that belong to one task.
+struct CopyRun<'a> {
+    from: &'a [f32],
+    to: *mut f32,
+    /// Past the caches; `to` is aligned to whole vectors.
+    stream: bool,
+}
+
+impl Kernel for CopyRun<'_> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        for i in (0..self.from.len()).step_by(LANES) {
+            // SAFETY: the run has whole vectors on both sides.
+            unsafe {
+                let (value, to) = (V::load(self.from.as_ptr().add(i)), self.to.add(i));
+                if self.stream { value.stream(to) } else { value.store(to) }
+            }
+        }
     }
 }
 
