@@ -7,6 +7,7 @@ pub mod conv;
 #[cfg(test)]
 mod conv_tests;
 pub mod cpu;
+mod depthwise;
 mod direct;
 pub mod distance;
 mod lanes;
@@ -25,4 +26,5 @@ mod winograd;
 
 pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
 pub use cpu::Cpu;
+pub use depthwise::DepthwiseConv;
 pub use transposed::TransposedConv;
