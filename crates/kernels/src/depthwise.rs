@@ -106,7 +106,7 @@ impl DepthwiseConv {
         let (output, mut sinks) = (self.output(input), [Some(sink)]);
         let reach =
             [0, 1, 2].map(|a| Reach::backward(self.kernel[a], self.stride[a], input.size[a], output.size[a]));
-        let source = Source { values: grad_out, channels: self.channels, pending: None };
+        let source = Source::new(grad_out, self.channels, None);
         let reader = Reader::new(output, &[source]);
         let writer = Writer::sinks(input, &mut sinks, &[self.channels]);
         let weights = self.by_tap(weights, true);
@@ -142,7 +142,7 @@ impl DepthwiseConv {
         let output = self.output(input);
         let reach =
             [0, 1, 2].map(|a| Reach::forward(self.kernel[a], self.stride[a], input.size[a], output.size[a]));
-        let grad = Source { values: grad_out, channels: self.channels, pending: None };
+        let grad = Source::new(grad_out, self.channels, None);
         WeightGradient {
             cpu,
             read: input,
@@ -202,7 +202,7 @@ mod tests {
             let values = lane(source.values);
             let pending =
                 pending.as_ref().map(|(scale, shift, slope)| Pending { scale, shift, slope: *slope });
-            let own = [Source { values: &values, channels: 1, pending }];
+            let own = [Source::new(&values, 1, pending)];
             let w = &weights[c * taps..(c + 1) * taps];
             let mut one_out = vec![0.0; output.n * output.voxels() * LANES];
             one.forward(grid, &own, &one.pack(w, grid), Some(&bias[c..=c]), &mut one_out, None);
@@ -226,7 +226,7 @@ mod tests {
         let (values, output) = (tensor(grid.n * grid.voxels(), channels, 1), conv.output(grid));
         let (scale, shift) = (tensor(grid.n, channels, 2), tensor(grid.n, channels, 3));
         let pending = pending.then_some(Pending { scale: &scale, shift: &shift, slope: 0.01 });
-        let source = Source { values: &values, channels, pending };
+        let source = Source::new(&values, channels, pending);
         let (weights, bias) = (noise(channels * conv.taps(), 4), noise(channels, 5));
         let grad = tensor(output.n * output.voxels(), channels, 6);
         let [good_out, good_dx, good_dw] = plain(&conv, grid, &source, &weights, &bias, &grad);
@@ -284,7 +284,7 @@ mod tests {
         let conv = DepthwiseConv { kernel: [5, 3, 7], stride: [1, 2, 1], channels: 40 };
         let grid = Grid { n: 2, size: [6, 40, 21] };
         let (values, weights) = (tensor(grid.n * grid.voxels(), 40, 1), noise(40 * 105, 2));
-        let source = Source { values: &values, channels: 40, pending: None };
+        let source = Source::new(&values, 40, None);
         let output = conv.output(grid);
         let grad = tensor(output.n * output.voxels(), 40, 3);
         let all = || {

@@ -122,22 +122,22 @@ impl<const N: usize> Kernel for Taps<'_, N> {
         // SAFETY: a widened row holds every tap of every output; the gradient's length was checked by `Reader`; the
         // sums are `N` vectors of this task.
         unsafe {
-            // Two sets, since few taps alone would wait for each other's sums.
-            let (mut even, mut odd) = ([V::zero(); N], [V::zero(); N]);
-            let add = |sums: &mut [V; N], i: usize| {
-                let g = V::load(row.grad.at((row.first + i) as isize));
-                let from = row.row.add(i * row.stride);
-                for n in 0..N {
-                    sums[n] = V::load(from.add(n * LANES)).fma(g, sums[n]);
+            // Two sets, since few taps alone would wait for each other's sums. No closure: it would be compiled without
+            // the instruction set.
+            let mut sums = [[V::zero(); N]; 2];
+            for pair in 0..row.count.div_ceil(2) {
+                for odd in 0..2 {
+                    let i = 2 * pair + odd;
+                    if i < row.count {
+                        let g = V::load(row.grad.at((row.first + i) as isize));
+                        let from = row.row.add(i * row.stride);
+                        for n in 0..N {
+                            sums[odd][n] = V::load(from.add(n * LANES)).fma(g, sums[odd][n]);
+                        }
+                    }
                 }
-            };
-            for i in (0..row.count - row.count % 2).step_by(2) {
-                add(&mut even, i);
-                add(&mut odd, i + 1);
             }
-            if row.count % 2 == 1 {
-                add(&mut even, row.count - 1);
-            }
+            let [even, odd] = sums;
             for n in 0..N {
                 let to = row.sums.add(n * LANES);
                 V::load(to).add(even[n].add(odd[n])).store(to);

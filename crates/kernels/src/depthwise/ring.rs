@@ -138,7 +138,10 @@ impl Kernel for FillRow<'_> {
             // SAFETY: the row lies in the tensor, whose length `Reader` checked; a widened row has room for it.
             unsafe {
                 let x = V::load(self.block.at((self.from + i) as isize));
-                let x = affine.map_or(x, |affine| affine.apply(x));
+                let x = match &affine {
+                    Some(affine) => affine.apply(x),
+                    None => x,
+                };
                 x.store(self.to.at(i * self.spread * LANES));
             }
         }

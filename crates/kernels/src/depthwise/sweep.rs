@@ -94,10 +94,7 @@ impl Task for Strip<'_> {
                         for &(ky, from_y) in &y_reach.places[y] {
                             let (row, tap) =
                                 (ring.row(from_z, from_y), (kz * y_reach.kernel + ky) * x_reach.kernel);
-                            steps.extend(
-                                (0..x_reach.kernel)
-                                    .map(|kx| Step { from: row + kx * LANES, weight: (tap + kx) * LANES }),
-                            );
+                            steps.push(Step { from: row, weight: tap * LANES });
                         }
                     }
                     let first = (z * written.size[1] + y) * written.size[2];
@@ -110,6 +107,7 @@ impl Task for Strip<'_> {
                             weights,
                             bias: &bias,
                             stride: x_reach.step,
+                            kernel: x_reach.kernel,
                             out,
                             voxel: first + x,
                             moments: self.moments.is_some().then_some(moments.as_mut_ptr()),
@@ -129,7 +127,7 @@ impl Task for Strip<'_> {
     }
 }
 
-/// One tap: where it reads, counted from the first output of the row, and its weights.
+/// One row of taps: where the first one reads, counted from the first output of the row, and its weights.
 struct Step {
     from: usize,
     weight: usize,
@@ -142,6 +140,8 @@ struct Call<'a> {
     weights: &'a [f32],
     bias: &'a [f32; LANES],
     stride: usize,
+    /// Taps of a row.
+    kernel: usize,
     out: WriteBlock,
     voxel: usize,
     /// Two rows of lanes that the outputs are added to.
@@ -151,6 +151,15 @@ struct Call<'a> {
 impl Call<'_> {
     #[inline(always)]
     fn run_block<V: Lanes, const N: usize>(&self) {
+        // Sliding needs a register per output and per tap.
+        if V::PIXELS >= 14 {
+            match (self.stride, self.kernel) {
+                (1, 3) => return V::call(&Slide::<N, 3>(self)),
+                (1, 5) => return V::call(&Slide::<N, 5>(self)),
+                (1, 7) => return V::call(&Slide::<N, 7>(self)),
+                _ => {}
+            }
+        }
         match self.stride {
             1 => V::call(&Block::<N, 1>(self)),
             2 => V::call(&Block::<N, 2>(self)),
@@ -172,16 +181,68 @@ impl<const N: usize, const S: usize> Kernel for Block<'_, N, S> {
         unsafe {
             let mut sums = [V::load(call.bias.as_ptr()); N];
             for step in call.steps {
-                let weight = V::load(call.weights.as_ptr().add(step.weight));
-                let from = call.from.add(step.from);
-                for n in 0..N {
-                    sums[n] = V::load(from.add(n * stride)).fma(weight, sums[n]);
+                for tap in 0..call.kernel {
+                    let weight = V::load(call.weights.as_ptr().add(step.weight + tap * LANES));
+                    let from = call.from.add(step.from + tap * LANES);
+                    for n in 0..N {
+                        sums[n] = V::load(from.add(n * stride)).fma(weight, sums[n]);
+                    }
                 }
             }
-            for n in 0..N {
-                call.out.write(call.voxel + n, sums[n]);
+            call.finish(sums);
+        }
+    }
+}
+
+/// `N` outputs side by side with `K` taps per row: each place is loaded once for all the outputs that it reaches.
+struct Slide<'a, const N: usize, const K: usize>(&'a Call<'a>);
+
+impl<const N: usize, const K: usize> Kernel for Slide<'_, N, K> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        let call = self.0;
+        // SAFETY: as in `Block`.
+        unsafe {
+            let mut sums = [V::load(call.bias.as_ptr()); N];
+            for step in call.steps {
+                let mut weights = [V::zero(); K];
+                for k in 0..K {
+                    weights[k] = V::load(call.weights.as_ptr().add(step.weight + k * LANES));
+                }
+                let from = call.from.add(step.from);
+                // Written out, since a loop of this length would keep the sums in memory.
+                macro_rules! places {
+                    ($($i:literal)*) => {$(
+                        if $i < N + K - 1 {
+                            let x = V::load(from.add($i * LANES));
+                            for k in 0..K {
+                                if k <= $i && $i - k < N {
+                                    sums[$i - k] = x.fma(weights[k], sums[$i - k]);
+                                }
+                            }
+                        }
+                    )*};
+                }
+                places!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19);
             }
-            if let Some(moments) = call.moments {
+            call.finish(sums);
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Writes a register block, and adds it to the moments.
+    ///
+    /// # Safety
+    /// The voxels are in the grid and belong to this task.
+    #[inline(always)]
+    unsafe fn finish<V: Lanes, const N: usize>(&self, sums: [V; N]) {
+        // SAFETY: as promised by the caller; the moments are two rows of lanes.
+        unsafe {
+            for n in 0..N {
+                self.out.write(self.voxel + n, sums[n]);
+            }
+            if let Some(moments) = self.moments {
                 let [plain, square] = [moments.cast::<f32>(), moments.add(1).cast::<f32>()];
                 let (mut sum, mut squares) = (V::load(plain), V::load(square));
                 for n in 0..N {
