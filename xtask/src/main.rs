@@ -9,6 +9,7 @@ const USAGE: &str = "\
 cargo xtask check      what CI runs: format, lints, docs, tidy, tests
 cargo xtask tidy       the rules of the house that no compiler holds
 cargo xtask slow       the tests that take minutes (kill and resume, whole trainings)
+cargo xtask sanitize   the kernels' tests under AddressSanitizer, on every path of this machine (needs a nightly toolchain)
 cargo xtask goldens    make the reference files again with the peers' own packages (Python, outside the repo)";
 
 fn main() -> ExitCode {
@@ -17,6 +18,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "tidy" => tidy::run(&root()),
         "slow" => run("cargo", &["test", "--release", "--workspace", "--", "--ignored"]),
+        "sanitize" => sanitize(),
         "goldens" => run("bash", &["goldens/make.sh"]),
         _ => {
             println!("{USAGE}");
@@ -38,12 +40,30 @@ fn check() -> bool {
         && run("cargo", &["test", "--release"])
 }
 
+/// Unit tests find every available path themselves; the others run once per path.
+fn sanitize() -> bool {
+    let target = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let test =
+        ["+nightly", "test", "-p", "galen-kernels", "--target", &target, "--target-dir", "target/sanitize"];
+    let flags = ("RUSTFLAGS", "-Zsanitizer=address");
+    run_with("cargo", &[&test[..], &["--lib"]].concat(), &[flags])
+        && ["portable", "avx2", "avx512"].iter().all(|path| {
+            run_with("cargo", &[&test[..], &["--test", "all"]].concat(), &[flags, ("GALEN_CPU", path)])
+        })
+}
+
 fn run(program: &str, arguments: &[&str]) -> bool {
-    println!("+ {program} {}", arguments.join(" "));
+    run_with(program, arguments, &[])
+}
+
+fn run_with(program: &str, arguments: &[&str], variables: &[(&str, &str)]) -> bool {
+    let shown = variables.iter().map(|(name, value)| format!("{name}={value} ")).collect::<String>();
+    println!("+ {shown}{program} {}", arguments.join(" "));
     Command::new(program)
         .args(arguments)
         .current_dir(root())
         .env("RUSTDOCFLAGS", "-D warnings")
+        .envs(variables.iter().copied())
         .status()
         .is_ok_and(|status| status.success())
 }

@@ -68,6 +68,13 @@ pub struct Sink<'a> {
     pub add: bool,
 }
 
+impl<'a> Source<'a> {
+    /// A channels-last tensor, `[n, z, y, x, padded(channels)]`.
+    pub fn new(values: &'a [f32], channels: usize, pending: Option<Pending<'a>>) -> Self {
+        Self { values, channels, pending, planar: false }
+    }
+}
+
 /// A convolution with padding `(k - 1) / 2`; its sources are read side by side as one tensor.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Conv {

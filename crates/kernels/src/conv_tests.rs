@@ -9,7 +9,7 @@ use crate::{Conv, Cpu, Grid, Pending, Sink, Source, TransposedConv, padded};
 const TOLERANCE: f64 = 3e-5;
 
 /// Reproducible values around zero.
-fn noise(len: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn noise(len: usize, seed: u32) -> Vec<f32> {
     let mut state = seed.wrapping_mul(2_654_435_761).wrapping_add(12345);
     let mut next = || {
         state ^= state << 13;
@@ -21,7 +21,7 @@ fn noise(len: usize, seed: u32) -> Vec<f32> {
 }
 
 /// `[rows, padded(channels)]` with zeros in the pad lanes.
-fn tensor(rows: usize, channels: usize, seed: u32) -> Vec<f32> {
+pub(crate) fn tensor(rows: usize, channels: usize, seed: u32) -> Vec<f32> {
     let mut values = noise(rows * padded(channels), seed);
     for row in values.chunks_mut(padded(channels)) {
         row[channels..].fill(0.0);
@@ -29,7 +29,7 @@ fn tensor(rows: usize, channels: usize, seed: u32) -> Vec<f32> {
     values
 }
 
-fn agree(what: &str, found: &[f32], expected: &[f32]) {
+pub(crate) fn agree(what: &str, found: &[f32], expected: &[f32]) {
     assert_eq!(found.len(), expected.len(), "{what}");
     let square: f64 = expected.iter().map(|&x| f64::from(x).powi(2)).sum();
     let rms = (square / expected.iter().filter(|x| **x != 0.0).count().max(1) as f64).sqrt().max(1e-12);

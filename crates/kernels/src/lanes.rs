@@ -50,8 +50,46 @@ pub(crate) trait Lanes: Copy {
     fn fma(self, by: Self, plus: Self) -> Self;
     /// The larger one; `other` where either is not a number.
     fn max(self, other: Self) -> Self;
+    /// The smaller one; `other` where either is not a number.
+    fn min(self, other: Self) -> Self;
+    fn div(self, other: Self) -> Self;
+    /// The nearest whole number, ties to the even one.
+    fn round(self) -> Self;
+    /// `2^self` for whole numbers from -126 to 127.
+    fn power_of_two(self) -> Self;
     /// `self` where `sign` is above zero, elsewhere `other`.
     fn where_positive(self, sign: Self, other: Self) -> Self;
+
+    /// `e^self` to 1.5 units in the last place; 0 below -87, and nothing above 88 grows further.
+    #[inline(always)]
+    fn exp(self) -> Self {
+        let (low, high) = (Self::splat(-87.0), Self::splat(88.0));
+        // In this order what is not a number stays so.
+        let x = high.min(low.max(self));
+        let n = x.mul(Self::splat(std::f32::consts::LOG2_E)).round();
+        // The logarithm of 2 in two parts, the first of which has few enough digits to multiply exactly.
+        let r = n.fma(Self::splat(-0.693_145_75), x);
+        let r = n.fma(Self::splat(-1.428_606_8e-6), r);
+        let mut sum = Self::splat(1.0 / 5040.0);
+        for factor in [1.0 / 720.0, 1.0 / 120.0, 1.0 / 24.0, 1.0 / 6.0, 0.5, 1.0, 1.0] {
+            sum = sum.fma(r, Self::splat(factor));
+        }
+        Self::zero().where_positive(low.sub(self), sum.mul(n.power_of_two()))
+    }
+
+    /// Sum of the sixteen values, pairwise.
+    #[inline(always)]
+    fn sum(self) -> f32 {
+        let mut values = [0.0; 16];
+        // SAFETY: the array has sixteen values.
+        unsafe { self.store(values.as_mut_ptr()) };
+        for half in [8, 4, 2, 1] {
+            for i in 0..half {
+                values[i] += values[i + half];
+            }
+        }
+        values[0]
+    }
 
     #[inline(always)]
     fn zero() -> Self {
@@ -127,6 +165,28 @@ impl Lanes for Portable {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        self.zip(other, |a, b| if a < b { a } else { b })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        self.zip(other, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        // Adding 1.5 * 2^23 leaves no place for a fraction; valid below 2^22, where all callers stay.
+        const SHIFT: f32 = 12_582_912.0;
+        self.zip(self, |a, _| (a + SHIFT) - SHIFT)
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        self.zip(self, |a, _| f32::from_bits(((a as i32 + 127) as u32) << 23))
+    }
+
+    #[inline(always)]
     fn where_positive(self, sign: Self, other: Self) -> Self {
         let mut out = other.0;
         for i in 0..16 {
@@ -135,5 +195,65 @@ impl Lanes for Portable {
             }
         }
         Self(out)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cpu::{Cpu, Task};
+    use std::cell::Cell;
+
+    struct Functions {
+        x: [f32; 16],
+        out: Cell<[[f32; 16]; 3]>,
+    }
+
+    impl Task for Functions {
+        fn run<V: Lanes>(&self) {
+            V::call(self);
+        }
+    }
+
+    impl Kernel for Functions {
+        #[inline(always)]
+        fn run<V: Lanes>(&self) {
+            let mut out = [[0.0; 16]; 3];
+            // SAFETY: all arrays have sixteen values.
+            unsafe {
+                let x = V::load(self.x.as_ptr());
+                x.exp().store(out[0].as_mut_ptr());
+                x.round().store(out[1].as_mut_ptr());
+                V::splat(x.sum()).store(out[2].as_mut_ptr());
+            }
+            self.out.set(out);
+        }
+    }
+
+    #[test]
+    fn exponential_rounding_and_sum_are_those_of_the_scalars() {
+        for cpu in Cpu::available() {
+            for start in (-90..88).step_by(3) {
+                let x: [f32; 16] = std::array::from_fn(|i| start as f32 + i as f32 * 0.173);
+                let functions = Functions { x, out: Cell::default() };
+                cpu.run(&functions);
+                let [exp, round, sum] = functions.out.get();
+                for (i, &x) in x.iter().enumerate() {
+                    let good = if x < -87.0 { 0.0 } else { f64::from(x.min(88.0)).exp() };
+                    assert!(
+                        (f64::from(exp[i]) - good).abs() <= 2e-7 * good,
+                        "{} exp {x}: {}",
+                        cpu.name(),
+                        exp[i]
+                    );
+                    assert_eq!(round[i], x.round_ties_even(), "{}", cpu.name());
+                }
+                let good: f64 = x.iter().map(|&x| f64::from(x)).sum();
+                assert!((f64::from(sum[0]) - good).abs() < 1e-3, "{}", cpu.name());
+            }
+            let functions = Functions { x: [f32::NAN; 16], out: Cell::default() };
+            cpu.run(&functions);
+            assert!(functions.out.get()[0][3].is_nan(), "{}", cpu.name());
+        }
     }
 }

@@ -110,7 +110,7 @@ impl InstanceNorm {
 
     /// Sum over the voxels of one sample of the gradient after the norm, and of that gradient times the normalised
     /// value: `[2, width]`.
-    fn gradient_sums(
+    pub(crate) fn gradient_sums(
         &self,
         cpu: Cpu,
         sample: usize,
@@ -154,9 +154,23 @@ impl InstanceNorm {
             .collect();
         let constant: Vec<f32> =
             (0..width).map(|c| (-f64::from(scale[c]) * sums[c] / voxels) as f32).collect();
+        self.combine(cpu, sample, slope, raw, grad, [&of_raw, &constant]);
+    }
+
+    /// `dx = scale * g + of_raw * (x - mean) + constant` in place, one sample; both factors are one value per lane.
+    pub(crate) fn combine(
+        &self,
+        cpu: Cpu,
+        sample: usize,
+        slope: f32,
+        raw: &[f32],
+        grad: &mut [f32],
+        [of_raw, constant]: [&[f32]; 2],
+    ) {
+        let width = of_raw.len();
         let size = CHUNK * width;
         grad.par_chunks_mut(size).zip(raw.par_chunks(size)).for_each(|(grad, raw)| {
-            let (of_raw, constant, grad) = (&of_raw, &constant, Shared::new(grad));
+            let grad = Shared::new(grad);
             cpu.run(&OfRaw { norm: self, sample, width, slope, raw, grad, of_raw, constant });
         });
     }

@@ -1,26 +1,32 @@
-//! `galen info`: what is this file, dataset or model?
+//! `galen info`: what is this file, dataset or model? Or this processor?
 
 use super::predict::WhichModel;
 use crate::session::{Exit, Session};
 use galen_core::{Error, Result};
 use galen_data::Dataset;
+use galen_kernels::{Cpu, paths};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
 /// What is this file, dataset or model?
 ///
-/// Examples: galen info scan.nii.gz; galen info data/Dataset004_Hippocampus; galen info runs/hippo; galen info exported.zip
+/// Examples: galen info scan.nii.gz; galen info data/Dataset004_Hippocampus; galen info runs/hippo; galen info exported.zip;
+/// galen info --cpu
 #[derive(clap::Args)]
 pub struct Arguments {
     /// Image file, dataset folder, model folder or zip
-    path: PathBuf,
+    #[arg(required_unless_present = "cpu")]
+    path: Option<PathBuf>,
+    /// Which code runs for each operation on this processor, and why (GALEN_CPU forces a path)
+    #[arg(long, conflicts_with = "path")]
+    cpu: bool,
     #[command(flatten)]
     which: WhichModel,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let path = &arguments.path;
+    let Some(path) = &arguments.path else { return processor(session) };
     let zip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"));
     let facts = if path.is_file() && !zip {
         image(path)?
@@ -43,6 +49,33 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         for (name, value) in facts {
             session.say(format!("{name:<14} {}", plain(value)));
         }
+    }
+    Ok(Exit::Done)
+}
+
+/// The instruction set in use and what runs for each operation.
+fn processor(session: &Session) -> Result<Exit> {
+    let (cpu, all) = (Cpu::detected(), paths::paths());
+    let available: Vec<_> = Cpu::available().iter().map(|cpu| cpu.name()).collect();
+    let features: Vec<Value> = paths::features()
+        .into_iter()
+        .map(|(name, found, used)| json!({ "name": name, "found": found, "used for": used }))
+        .collect();
+    let operations: Vec<Value> = all
+        .iter()
+        .map(|path| json!({ "operation": path.operation, "runs": path.runs, "because": path.because }))
+        .collect();
+    session.document(&json!({
+        "what": "processor", "path": cpu.name(), "because": paths::reason(cpu), "available": available,
+        "features": features, "operations": operations, "threads": rayon::current_num_threads(),
+    }))?;
+    session.say(format!("path {}: {}", cpu.name(), paths::reason(cpu)));
+    for (name, found, used) in paths::features() {
+        session.say(format!("{name:<12} {}", if found { format!("for {used}") } else { "not found".into() }));
+    }
+    let width = all.iter().map(|path| path.operation.len()).max().unwrap_or(0);
+    for path in &all {
+        session.say(format!("{:<width$}  {} ({})", path.operation, path.runs, path.because));
     }
     Ok(Exit::Done)
 }

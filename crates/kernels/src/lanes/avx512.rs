@@ -92,6 +92,30 @@ impl Lanes for Avx512 {
     }
 
     #[inline(always)]
+    fn min(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_min_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn div(self, other: Self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_div_ps(self.0, other.0) })
+    }
+
+    #[inline(always)]
+    fn round(self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_roundscale_ps::<_MM_FROUND_TO_NEAREST_INT>(self.0) })
+    }
+
+    #[inline(always)]
+    fn power_of_two(self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), self.0) })
+    }
+
+    #[inline(always)]
     fn where_positive(self, sign: Self, other: Self) -> Self {
         // SAFETY: feature as in `call`.
         unsafe {
