@@ -313,9 +313,11 @@ pub(crate) fn bias_gradient(grad: &[f32], outputs: usize, db: &mut [f32]) {
     let width = padded(outputs);
     let part = |part: &[f32]| {
         let mut sums = vec![0.0f64; width];
-        for voxel in part.chunks_exact(width) {
-            sums.iter_mut().zip(voxel).for_each(|(sum, &g)| *sum += f64::from(g));
-        }
+        Cpu::detected().compile(|| {
+            for voxel in part.chunks_exact(width) {
+                sums.iter_mut().zip(voxel).for_each(|(sum, &g)| *sum += f64::from(g));
+            }
+        });
         sums
     };
     let parts: Vec<_> = grad.par_chunks(BIAS_PART * width).map(part).collect();

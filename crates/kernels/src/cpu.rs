@@ -8,7 +8,9 @@
 use crate::lanes::{Lanes, Portable};
 #[cfg(target_arch = "x86_64")]
 use crate::lanes::{avx2::Avx2, avx512::Avx512};
+use std::cell::Cell;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An instruction set that the kernels are compiled for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -90,12 +92,51 @@ impl Cpu {
 
     /// Runs the task for this instruction set.
     pub(crate) fn run(self, task: &impl Task) {
+        ENTERED[self as usize].fetch_add(1, Ordering::Relaxed);
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => task.run::<Avx512>(),
             #[cfg(target_arch = "x86_64")]
             Self::Avx2 => task.run::<Avx2>(),
             _ => task.run::<Portable>(),
+        }
+    }
+}
+
+impl Cpu {
+    /// Runs plain loops as the compiler makes them for this instruction set.
+    pub(crate) fn compile<R>(self, loops: impl FnOnce() -> R) -> R {
+        let compiled = Compiled { loops: Cell::new(Some(loops)), result: Cell::new(None) };
+        self.run(&compiled);
+        compiled.result.into_inner().expect("the loops ran")
+    }
+
+    /// Tasks that this process has run by each instruction set so far. What a network computes is in
+    /// tasks, so an operation without code for this processor would be counted as portable.
+    pub fn entered() -> Vec<(Self, u64)> {
+        let all = [Self::Portable, Self::Avx2, Self::Avx512];
+        all.into_iter().map(|cpu| (cpu, ENTERED[cpu as usize].load(Ordering::Relaxed))).collect()
+    }
+}
+
+static ENTERED: [AtomicU64; 3] = [const { AtomicU64::new(0) }; 3];
+
+struct Compiled<F, R> {
+    loops: Cell<Option<F>>,
+    result: Cell<Option<R>>,
+}
+
+impl<F: FnOnce() -> R, R> Task for Compiled<F, R> {
+    fn run<V: Lanes>(&self) {
+        V::call(self);
+    }
+}
+
+impl<F: FnOnce() -> R, R> Kernel for Compiled<F, R> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        if let Some(loops) = self.loops.take() {
+            self.result.set(Some(loops()));
         }
     }
 }

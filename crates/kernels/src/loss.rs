@@ -3,7 +3,7 @@
 //!
 //! Sources: Milletari 2016 (soft Dice), Isensee 2021 (the sum and its constants). Golden: `nnunet/losses`.
 
-use crate::padded;
+use crate::{Cpu, padded};
 use rayon::prelude::*;
 
 /// Voxels per task of a reduction; fixed, so that sums do not depend on the number of threads.
@@ -116,7 +116,7 @@ impl Comparison<'_> {
             let slopes = self.dice_slopes(&sums, sample, weight);
             grad.par_chunks_mut(CHUNK * width).enumerate().for_each(|(chunk, grad)| {
                 let first = sample * self.voxels + chunk * CHUNK;
-                self.chunk_gradient(first, &slopes, of_entropy, grad);
+                Cpu::detected().compile(|| self.chunk_gradient(first, &slopes, of_entropy, grad));
             });
         }
         entropy - dice
@@ -154,7 +154,8 @@ impl Comparison<'_> {
                 let (sample, chunk) = (task / per_sample, task % per_sample);
                 let from = chunk * CHUNK;
                 let to = (from + CHUNK).min(self.voxels);
-                self.chunk_sums(sample * self.voxels + from..sample * self.voxels + to)
+                let voxels = sample * self.voxels + from..sample * self.voxels + to;
+                Cpu::detected().compile(|| self.chunk_sums(voxels))
             })
             .collect();
         let group = if self.batch_dice { chunks.len() } else { per_sample };

@@ -1,6 +1,6 @@
 //! Average pool with window = stride and no padding, on channels-last tensors, and its gradient.
 
-use crate::{Grid, Sink, Source, padded};
+use crate::{Cpu, Grid, Sink, Source, padded};
 use rayon::prelude::*;
 
 /// Grid after pooling; an incomplete window at the end is left out.
@@ -16,17 +16,19 @@ pub fn average_pool(input: Grid, source: Source, window: [usize; 3], out: &mut [
     let [depth, rows, columns] = grid.size;
     out.par_chunks_mut(columns * width).enumerate().for_each(|(row, out)| {
         let (sample, z, y) = (row / (depth * rows), row / rows % depth, row % rows);
-        out.fill(0.0);
-        for (dz, dy) in (0..window[0]).flat_map(|dz| (0..window[1]).map(move |dy| (dz, dy))) {
-            let from = input_row(input, sample, z * window[0] + dz, y * window[1] + dy) * width;
-            for (x, out) in out.chunks_exact_mut(width).enumerate() {
-                for dx in 0..window[2] {
-                    let from = from + (x * window[2] + dx) * width;
-                    add_activated(&source, sample, &source.values[from..from + width], out);
+        Cpu::detected().compile(|| {
+            out.fill(0.0);
+            for (dz, dy) in (0..window[0]).flat_map(|dz| (0..window[1]).map(move |dy| (dz, dy))) {
+                let from = input_row(input, sample, z * window[0] + dz, y * window[1] + dy) * width;
+                for (x, out) in out.chunks_exact_mut(width).enumerate() {
+                    for dx in 0..window[2] {
+                        let from = from + (x * window[2] + dx) * width;
+                        add_activated(&source, sample, &source.values[from..from + width], out);
+                    }
                 }
             }
-        }
-        out.iter_mut().for_each(|value| *value *= share);
+            out.iter_mut().for_each(|value| *value *= share);
+        });
     });
 }
 
@@ -65,10 +67,12 @@ pub fn average_pool_gradient(input: Grid, window: [usize; 3], grad_out: &[f32], 
             return;
         }
         let from = input_row(grid, sample, z, y) * width;
-        for (x, out) in out.chunks_exact_mut(width).enumerate().take(grid.size[2] * window[2]) {
-            let from = from + x / window[2] * width;
-            out.iter_mut().zip(&grad_out[from..from + width]).for_each(|(o, g)| *o += share * g);
-        }
+        Cpu::detected().compile(|| {
+            for (x, out) in out.chunks_exact_mut(width).enumerate().take(grid.size[2] * window[2]) {
+                let from = from + x / window[2] * width;
+                out.iter_mut().zip(&grad_out[from..from + width]).for_each(|(o, g)| *o += share * g);
+            }
+        });
     });
 }
 

@@ -1,6 +1,6 @@
 //! Sum of two channels-last tensors with a leaky ReLU behind it, and its gradient.
 
-use crate::{LANES, Pending, Source, padded};
+use crate::{Cpu, LANES, Pending, Source, padded};
 use rayon::prelude::*;
 
 /// Voxels per task.
@@ -8,7 +8,7 @@ const CHUNK: usize = 2048;
 
 /// `out = leaky(a + b)`; both sources are `[n, voxels, padded(channels)]`, norm and activation applied on reading.
 pub fn add(voxels: usize, a: Source, b: Source, slope: f32, out: &mut [f32]) {
-    let width = padded(a.channels);
+    let (cpu, width) = (Cpu::detected(), padded(a.channels));
     let sample = voxels * width;
     for (n, out) in out.chunks_exact_mut(sample).enumerate() {
         let own = n * sample..(n + 1) * sample;
@@ -17,15 +17,17 @@ pub fn add(voxels: usize, a: Source, b: Source, slope: f32, out: &mut [f32]) {
         let size = CHUNK * width;
         out.par_chunks_mut(size).zip(left.par_chunks(size)).zip(right.par_chunks(size)).for_each(
             |((out, left), right)| {
-                let blocks = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
-                let lanes = of_left.lanes.iter().zip(&of_right.lanes).cycle();
-                let out = out.as_chunks_mut::<LANES>().0.iter_mut();
-                for ((out, (left, right)), (of_left, of_right)) in out.zip(blocks).zip(lanes) {
-                    for l in 0..LANES {
-                        let t = of_left.activated(left[l], l) + of_right.activated(right[l], l);
-                        out[l] = if t >= 0.0 { t } else { slope * t };
+                cpu.compile(|| {
+                    let blocks = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
+                    let lanes = of_left.lanes.iter().zip(&of_right.lanes).cycle();
+                    let out = out.as_chunks_mut::<LANES>().0.iter_mut();
+                    for ((out, (left, right)), (of_left, of_right)) in out.zip(blocks).zip(lanes) {
+                        for l in 0..LANES {
+                            let t = of_left.activated(left[l], l) + of_right.activated(right[l], l);
+                            out[l] = if t >= 0.0 { t } else { slope * t };
+                        }
                     }
-                }
+                });
             },
         );
     }
@@ -69,9 +71,11 @@ impl Row {
 pub fn add_gradient(slope: f32, out: &[f32], grad: &mut [f32]) {
     let size = CHUNK * LANES;
     grad.par_chunks_mut(size).zip(out.par_chunks(size)).for_each(|(grad, out)| {
-        for (g, &o) in grad.iter_mut().zip(out) {
-            *g = if o > 0.0 { *g } else { slope * *g };
-        }
+        Cpu::detected().compile(|| {
+            for (g, &o) in grad.iter_mut().zip(out) {
+                *g = if o > 0.0 { *g } else { slope * *g };
+            }
+        });
     });
 }
 
@@ -79,7 +83,7 @@ pub fn add_gradient(slope: f32, out: &[f32], grad: &mut [f32]) {
 pub fn accumulate(total: &mut [f32], term: &[f32]) {
     let size = CHUNK * LANES;
     total.par_chunks_mut(size).zip(term.par_chunks(size)).for_each(|(total, term)| {
-        total.iter_mut().zip(term).for_each(|(t, x)| *t += x);
+        Cpu::detected().compile(|| total.iter_mut().zip(term).for_each(|(t, x)| *t += x));
     });
 }
 

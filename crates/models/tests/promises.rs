@@ -1,6 +1,7 @@
 //! What every network of ours promises, checked on small ones.
 
 use galen_core::{Architecture, NetworkClass};
+use galen_kernels::Cpu;
 use galen_models::{LossSpec, Network, Sgd, Targets, Tensor, Weights, deep_supervision_weights};
 
 fn architecture(class: NetworkClass, dimensions: usize, leak: f64) -> Architecture {
@@ -97,6 +98,19 @@ fn slabs_change_no_bytes_and_spare_memory() {
         }
         let error = inference.forward(&images(1, [16, 96, 96]), [16, 96, 96]).unwrap_err().to_string();
         assert!(error.contains("was prepared for"), "{error}");
+    }
+}
+
+#[test]
+fn every_operation_has_code_for_this_processor() {
+    for (network, size) in networks(0.01) {
+        network.inference(weights(&network)).unwrap().forward(&images(1, size), size).unwrap();
+        let mut training = network.training(weights(&network), loss(&network)).unwrap();
+        training.step(&images(2, size), 2, size, &targets(&network, 2, size)).unwrap();
+    }
+    // Other tests of this process run the same networks, so the counts are theirs too.
+    for (cpu, tasks) in Cpu::entered() {
+        assert_eq!(tasks > 0, cpu == Cpu::detected(), "{tasks} tasks by {}", cpu.name());
     }
 }
 
