@@ -60,9 +60,27 @@ pub struct Arguments {
     /// Precision of summed logits: nnU-Net's models were made with float16 sums and agree with it best so
     #[arg(long, value_enum, default_value_t = LogitSums::Auto, value_name = "SUMS")]
     logits: LogitSums,
+    /// Memory that a scan may take, such as 2G or 800M: sums of logits go to a scratch file in the temporary folder
+    /// where that is enough, else the bytes are named and nothing is done
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    memory: Option<u64>,
     /// Skip scans whose label map is already there
     #[arg(long = "continue")]
     skip_done: bool,
+}
+
+/// `2G`, `800M`, `64K` or a number of bytes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size such as 2G, 800M or 1500000000");
+    let (digits, shift) = match text.trim_end_matches(['b', 'B', 'i']).to_uppercase() {
+        text if text.ends_with('G') => (text, 30),
+        text if text.ends_with('M') => (text, 20),
+        text if text.ends_with('K') => (text, 10),
+        text => (text, 0),
+    };
+    let digits = if shift > 0 { &digits[..digits.len() - 1] } else { digits.as_str() };
+    let size = digits.trim().parse::<f64>().ok().map(|number| number * f64::from(1u32 << shift));
+    size.filter(|size| (1.0..1e18).contains(size)).map(|size| size as u64).ok_or_else(wrong)
 }
 
 /// Which model, where a folder or zip holds several.
@@ -140,9 +158,8 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             continue;
         }
         progress.note(scan.case.clone());
-        let written =
-            one(&predictor, scan, previous.get(&scan.case), arguments.save_probabilities, &progress)
-                .and_then(|prediction| write(prediction, &steps, &scan.out));
+        let written = one(&predictor, scan, previous.get(&scan.case), arguments, &progress)
+            .and_then(|prediction| write(prediction, &steps, &scan.out));
         match written {
             Ok(()) => done.push(scan.out.clone()),
             Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
@@ -188,25 +205,20 @@ fn one(
     predictor: &Predictor,
     scan: &Scan,
     previous: Option<&PathBuf>,
-    probabilities: bool,
+    arguments: &Arguments,
     progress: &Progress,
 ) -> Result<Prediction> {
     let image = galen_io::read_channels(&scan.images)?;
     let previous = previous.map(|file| galen_io::read_label_map(file)).transpose()?;
-    let need = predictor.peak_bytes(&image, probabilities);
-    tracing::info!("{}: needs up to {} MB of memory", scan.case, need >> 20);
-    if let Some(free) = galen_data::available_bytes() {
-        // What the scan takes is taken already.
-        let free = free as u64 + image.voxels.bytes() as u64;
-        if need > free {
-            let what = format!("needs up to {} MB of memory, {} MB are free", need >> 20, free >> 20);
-            let remedy = "use a machine with more, fewer --folds, or no --save-probabilities";
-            return Err(Error::input(&scan.case, what, remedy));
-        }
-    }
+    let need = predictor.need(&image, arguments.save_probabilities);
+    // What the scan takes is taken already.
+    let free = galen_data::available_bytes().map(|free| free as u64 + need.scan);
+    let limit = arguments.memory.or(free.map(|free| need.limit(free)));
+    let place = need.place(limit).map_err(|error| error.within(&scan.case))?;
+    tracing::info!("{}: needs up to {} MB of memory, sums in {place:?}", scan.case, need.in_memory >> 20);
     let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
     predictor
-        .predict_stage(&image, previous.as_ref(), probabilities, &note)
+        .predict_placed(&image, previous.as_ref(), arguments.save_probabilities, place, &note)
         .map_err(|error| error.within(&scan.case))
 }
 
