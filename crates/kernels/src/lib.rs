@@ -1,4 +1,4 @@
-//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components.
+//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components, holes.
 
 pub mod buffer;
 mod choice;
@@ -9,6 +9,7 @@ mod conv_tests;
 pub mod cpu;
 mod direct;
 pub mod distance;
+pub mod holes;
 mod lanes;
 pub mod loss;
 pub mod norm;

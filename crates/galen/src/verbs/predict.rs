@@ -3,7 +3,7 @@
 use crate::nnunet_roots;
 use crate::postprocess;
 use crate::probabilities;
-use crate::scans::{Scan, case_name, images, scans};
+use crate::scans::{Scan, Shard, case_name, images, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result};
 use galen_infer::{Options, Prediction, Predictor};
@@ -23,12 +23,13 @@ use std::path::{Path, PathBuf};
 ///   galen predict scan.nii.gz --model runs/hippo --out labels.nii.gz
 ///   galen predict imagesTs/ --model runs/hippo --out preds/ --folds 0,1,2
 ///   galen predict flair.nii.gz t1.nii.gz --model runs/brain --out labels.nii.gz   (channels in the model's order)
-///   galen predict imagesTs/ --model exported.zip --out preds/
+///   galen predict imagesTs/ --model exported.zip --out preds/ --shard 2/8 --continue
+///   galen predict cases.json --model runs/hippo --out preds/     ({"CASE": ["ct.nii.gz"], ...}, paths relative to it)
 ///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// One scan (its channels as files, in the model's order), or a folder of scans
+    /// One scan (its channels as files, in the model's order), a folder of scans, or a list of scans (.json, .txt)
     #[arg(required = true)]
     scans: Vec<PathBuf>,
     /// Model: a folder, a zip, or a dataset in $nnUNet_results
@@ -64,6 +65,9 @@ pub struct Arguments {
     /// where that is enough, else the bytes are named and nothing is done
     #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
     memory: Option<u64>,
+    /// Part I of N of the scans, for N jobs that share them
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Skip scans whose label map is already there
     #[arg(long = "continue")]
     skip_done: bool,
@@ -135,7 +139,10 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     }
     let steps = postprocess::steps(arguments.postprocessing.as_deref())?;
     let bundle = arguments.which.open(&arguments.model)?;
-    let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
+    let mut list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
+    if let Some(shard) = arguments.shard {
+        list = shard.take(list);
+    }
     let options = Options {
         mirror: !arguments.no_mirroring,
         step: arguments.step,
