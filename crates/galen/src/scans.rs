@@ -1,6 +1,7 @@
 //! Which files make which scan, and where its label map goes.
 
 use galen_core::{Error, Result};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -20,6 +21,7 @@ pub struct Scan {
 pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>> {
     let scans = match given {
         [folder] if folder.is_dir() => in_folder(folder, out, channels)?,
+        [list] if is_list(list) => listed(list, out, channels)?,
         files => vec![of_files(files, out)?],
     };
     for scan in &scans {
@@ -30,6 +32,96 @@ pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>
         }
     }
     Ok(scans)
+}
+
+/// True for a file that names scans instead of being one.
+fn is_list(file: &Path) -> bool {
+    file.is_file() && file.extension().is_some_and(|ending| ending == "json" || ending == "txt")
+}
+
+/// Scans that a file names, paths relative to it: JSON, `{"CASE": ["CT.nii.gz", ...], ...}` or a list of such lists;
+/// or text, one scan a line, its channels with spaces or tabs between them.
+fn listed(list: &Path, out: &Path, channels: usize) -> Result<Vec<Scan>> {
+    let text = std::fs::read_to_string(list).map_err(|error| Error::system(list.display(), &error))?;
+    let bad = |what: String| {
+        let remedy = "list the channels of every scan: {\"CASE\": [\"file\", ...]}, or one scan a line";
+        Error::input(list.display(), what, remedy)
+    };
+    let mut named: Vec<(Option<String>, Vec<String>)> = Vec::new();
+    if list.extension().is_some_and(|ending| ending == "json") {
+        let json: Value =
+            serde_json::from_str(&text).map_err(|error| bad(format!("no valid JSON: {error}")))?;
+        let entries: Vec<(Option<String>, &Value)> = match &json {
+            Value::Object(cases) => cases.iter().map(|(case, files)| (Some(case.clone()), files)).collect(),
+            Value::Array(cases) => cases.iter().map(|files| (None, files)).collect(),
+            _ => return Err(bad("neither an object nor a list".into())),
+        };
+        for (case, files) in entries {
+            let files = match files {
+                Value::String(file) => Some(vec![file.clone()]),
+                Value::Array(files) => files.iter().map(|file| file.as_str().map(str::to_owned)).collect(),
+                _ => None,
+            };
+            named.push((case, files.ok_or_else(|| bad("a scan that is no list of file names".into()))?));
+        }
+    } else {
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+        named.extend(lines.map(|line| (None, line.split_whitespace().map(str::to_owned).collect())));
+    }
+    if named.is_empty() {
+        return Err(bad("names no scan".into()));
+    }
+    let folder = list.parent().unwrap_or(Path::new("."));
+    let mut scans: Vec<Scan> = Vec::with_capacity(named.len());
+    for (case, files) in named {
+        let images: Vec<PathBuf> = files.iter().map(|file| folder.join(file)).collect();
+        let Some(first) = images.first() else { return Err(bad("a scan without a file".into())) };
+        let usual = || numbered(first).map_or_else(|| case_name(first), |(case, _)| case);
+        let case = case.unwrap_or_else(usual);
+        if images.len() != channels {
+            return Err(bad(format!("{case} has {} files, the model reads {channels}", images.len())));
+        }
+        if let Some(missing) = images.iter().find(|file| !file.is_file()) {
+            return Err(bad(format!("{case}: no such file: {}", missing.display())));
+        }
+        if case.contains(['/', '\\']) || case.is_empty() || case == ".." {
+            return Err(bad(format!("`{case}` is no name of a case")));
+        }
+        if scans.iter().any(|scan| scan.case == case) {
+            return Err(bad(format!("{case} is there twice")));
+        }
+        let out = out.join(format!("{case}{}", out_ending(first)));
+        scans.push(Scan { case, images, out });
+    }
+    Ok(scans)
+}
+
+/// One part of a cohort that several jobs share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shard {
+    /// From 1 on.
+    pub number: usize,
+    /// Parts in all.
+    pub of: usize,
+}
+
+impl std::str::FromStr for Shard {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = || format!("`{text}` is no part such as 1/4 to 4/4");
+        let (number, of) = text.split_once('/').ok_or_else(wrong)?;
+        let shard =
+            Self { number: number.parse().map_err(|_| wrong())?, of: of.parse().map_err(|_| wrong())? };
+        if (1..=shard.of).contains(&shard.number) { Ok(shard) } else { Err(wrong()) }
+    }
+}
+
+impl Shard {
+    /// Every `of`-th scan, so that parts of a sorted cohort are alike.
+    pub fn take(self, scans: Vec<Scan>) -> Vec<Scan> {
+        scans.into_iter().skip(self.number - 1).step_by(self.of).collect()
+    }
 }
 
 fn of_files(files: &[PathBuf], out: &Path) -> Result<Scan> {
@@ -146,6 +238,31 @@ mod tests {
         assert_eq!(found.iter().map(|s| s.case.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(found[1].images[0].ends_with("b_0000.nii.gz"));
         assert_eq!(found[0].out, Path::new("out/a.nii.gz"));
+    }
+
+    #[test]
+    fn lists_name_scans_and_parts_make_the_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        for name in ["a_0000.mha", "a_0001.mha", "b_0000.mha", "b_0001.mha"] {
+            std::fs::write(path(name), b"").unwrap();
+        }
+        std::fs::write(path("l.txt"), "# mine\na_0000.mha a_0001.mha\n\nb_0000.mha\tb_0001.mha\n").unwrap();
+        std::fs::write(path("l.json"), r#"{"one": ["b_0000.mha", "a_0001.mha"]}"#).unwrap();
+        let scans = |list: &str, channels| scans(&[path(list)], Path::new("out"), channels);
+        let text = scans("l.txt", 2).unwrap();
+        assert_eq!(text.iter().map(|s| s.case.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(scans("l.json", 2).unwrap()[0].out, Path::new("out/one.mha"));
+        assert!(scans("l.json", 3).unwrap_err().to_string().contains("one has 2 files"));
+        let bad = [r#"{"x": 3}"#, "{", "[]", r#"{"../x": ["a_0000.mha"]}"#, r#"[["gone.mha"]]"#];
+        for text in bad {
+            std::fs::write(path("l.json"), text).unwrap();
+            assert!(scans("l.json", 1).is_err(), "{text}");
+        }
+        let part =
+            |text: &str| text.parse::<Shard>().map(|shard| shard.take(scans("l.txt", 2).unwrap()).len());
+        assert_eq!([part("1/2"), part("2/2"), part("1/3"), part("3/3")], [Ok(1), Ok(1), Ok(1), Ok(0)]);
+        assert!(["0/2", "3/2", "1", "1/0", "-1/2"].iter().all(|text| text.parse::<Shard>().is_err()));
     }
 
     #[test]

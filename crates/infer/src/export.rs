@@ -6,11 +6,13 @@
 
 use galen_core::{Error, LabelMap, Labels, Result};
 use galen_prep::Undo;
-use galen_prep::resample::LogitSlabs;
+use galen_prep::resample::{LogitSlabs, PlaneSource};
 use rayon::prelude::*;
 
 /// Planes that are resampled together: the unit of parallel work.
 const SLAB: usize = 16;
+/// Slabs that are decided before they are put in place.
+const GROUP: usize = 4;
 
 /// Logits of one scan on the network's grid.
 #[derive(Debug, Clone, PartialEq)]
@@ -40,26 +42,85 @@ pub struct Export<'a> {
     pub labels: &'a Labels,
     /// Way back to the scan.
     pub undo: &'a Undo,
-    /// Logits on the cropped grid, evaluated where they are needed.
-    pub logits: &'a LogitSlabs<'a>,
+    /// From the network's grid to the cropped scan's.
+    pub logits: &'a LogitSlabs,
+}
+
+/// Voxels of labels, in the narrowest type that holds all that can come.
+enum Raw {
+    Narrow(Vec<u8>),
+    Wide(Vec<u16>),
+}
+
+/// A label map on the scan's grid, in the making: planes of the cropped box from the first on.
+pub struct Written {
+    raw: Raw,
+    /// Planes that are decided.
+    done: usize,
+}
+
+impl Written {
+    /// Planes of the cropped box that are decided.
+    pub fn done(&self) -> usize {
+        self.done
+    }
 }
 
 impl Export<'_> {
     /// Label map on the scan's grid: the class with the largest logit (the first one on ties), or for
     /// regions the last region of the class order with a probability above one half.
-    pub fn label_map(&self) -> Result<LabelMap> {
+    pub fn label_map(&self, source: &dyn PlaneSource) -> Result<LabelMap> {
+        let mut written = self.begin()?;
+        self.advance(source, usize::MAX, &mut written);
+        Ok(self.finish(written))
+    }
+
+    /// An empty map, once model and scan have proved to fit.
+    pub fn begin(&self) -> Result<Written> {
         self.check()?;
-        let area = self.area();
-        let mut cropped = vec![0u16; self.logits.size().iter().product()];
-        cropped.par_chunks_mut(SLAB * area).enumerate().for_each(|(slab, labels)| {
-            self.decide(slab * SLAB, labels);
-        });
-        Ok(self.on_the_scan(&cropped))
+        let voxels = self.undo.geometry.voxels();
+        let order = self.labels.regions_class_order.iter().flatten().copied();
+        let most = self.labels.all().into_iter().chain(order).max().unwrap_or(0);
+        let raw = if most < 256 { Raw::Narrow(vec![0; voxels]) } else { Raw::Wide(vec![0; voxels]) };
+        Ok(Written { raw, done: 0 })
+    }
+
+    /// Decides all planes whose logits lie below input plane `ready`.
+    pub fn advance(&self, source: &dyn PlaneSource, ready: usize, written: &mut Written) {
+        let (area, planes) = (self.area(), self.logits.size()[0]);
+        let mut end = written.done;
+        while end < planes && self.logits.reads(end)[1] < ready {
+            end += 1;
+        }
+        let mut cropped = vec![0u16; (GROUP * SLAB).min(end - written.done) * area];
+        while written.done < end {
+            let first = written.done;
+            let count = (GROUP * SLAB).min(end - first);
+            let cropped = &mut cropped[..count * area];
+            cropped.fill(0);
+            cropped.par_chunks_mut(SLAB * area).enumerate().for_each(|(slab, labels)| {
+                self.decide(source, first + slab * SLAB, labels);
+            });
+            match &mut written.raw {
+                Raw::Narrow(raw) => self.places().put(cropped, first, raw, |label| label as u8),
+                Raw::Wide(raw) => self.places().put(cropped, first, raw, |label| label),
+            }
+            written.done += count;
+        }
+    }
+
+    /// The label map.
+    pub fn finish(&self, written: Written) -> LabelMap {
+        let geometry = self.undo.geometry.clone();
+        match written.raw {
+            Raw::Narrow(raw) => LabelMap::new(geometry, raw),
+            Raw::Wide(raw) => LabelMap::from_u16(geometry, raw),
+        }
     }
 
     /// Probabilities on the scan's grid, and the label map that follows from them.
-    pub fn with_probabilities(&self) -> Result<(LabelMap, Probabilities)> {
-        self.check()?;
+    pub fn with_probabilities(&self, source: &dyn PlaneSource) -> Result<(LabelMap, Probabilities)> {
+        let mut written = self.begin()?;
         let (area, classes) = (self.area(), self.logits.classes());
         let [planes, ..] = self.logits.size();
         let places = self.places();
@@ -68,24 +129,27 @@ impl Export<'_> {
         if !self.labels.has_regions() {
             values[..raw].fill(1.0);
         }
-        let mut cropped = vec![0u16; planes * area];
         for first in (0..planes).step_by(SLAB) {
             let count = SLAB.min(planes - first);
             let mut slab = vec![0f32; classes * count * area];
             slab.par_chunks_mut(count * area).enumerate().for_each(|(class, values)| {
-                self.logits.planes(class, first..first + count, |z, plane| {
+                self.logits.planes(source, class, first..first + count, |z, plane| {
                     values[(z - first) * area..][..area].copy_from_slice(plane);
                 });
             });
             self.to_probabilities(&mut slab, count * area);
-            let labels = &mut cropped[first * area..(first + count) * area];
-            self.decide_by_probability(&slab, labels);
+            let mut labels = vec![0u16; count * area];
+            self.decide_by_probability(&slab, &mut labels);
+            match &mut written.raw {
+                Raw::Narrow(raw) => places.put(&labels, first, raw, |label| label as u8),
+                Raw::Wide(raw) => places.put(&labels, first, raw, |label| label),
+            }
             for (class, part) in slab.chunks(count * area).enumerate() {
-                places.put(part, first, &mut values[class * raw..(class + 1) * raw]);
+                places.put(part, first, &mut values[class * raw..(class + 1) * raw], |p| p);
             }
         }
         let probabilities = Probabilities { classes, size: self.undo.geometry.size, values };
-        Ok((self.on_the_scan(&cropped), probabilities))
+        Ok((self.finish(written), probabilities))
     }
 
     fn check(&self) -> Result<()> {
@@ -113,12 +177,12 @@ impl Export<'_> {
     }
 
     /// Labels of the planes from `first` on, as many as fit into `labels`.
-    fn decide(&self, first: usize, labels: &mut [u16]) {
+    fn decide(&self, source: &dyn PlaneSource, first: usize, labels: &mut [u16]) {
         let area = self.area();
         let range = first..first + labels.len() / area;
         if let (true, Some(order)) = (self.labels.has_regions(), &self.labels.regions_class_order) {
             for (class, &label) in order.iter().enumerate() {
-                self.logits.planes(class, range.clone(), |z, plane| {
+                self.logits.planes(source, class, range.clone(), |z, plane| {
                     let voxels = labels[(z - first) * area..][..area].iter_mut().zip(plane);
                     voxels.filter(|(_, v)| sigmoid(**v) > 0.5).for_each(|(voxel, _)| *voxel = label);
                 });
@@ -127,7 +191,7 @@ impl Export<'_> {
         }
         let mut best = vec![f32::NEG_INFINITY; labels.len()];
         for (class, label) in self.labels.all().into_iter().enumerate() {
-            self.logits.planes(class, range.clone(), |z, plane| {
+            self.logits.planes(source, class, range.clone(), |z, plane| {
                 let voxels = (z - first) * area..(z - first + 1) * area;
                 win(&mut labels[voxels.clone()], &mut best[voxels], plane, label);
             });
@@ -173,21 +237,6 @@ impl Export<'_> {
     fn places(&self) -> Places {
         Places::new(self.undo, self.logits.size())
     }
-
-    /// Puts labels of the cropped box into the scan; background outside.
-    fn on_the_scan(&self, cropped: &[u16]) -> LabelMap {
-        let geometry = self.undo.geometry.clone();
-        // By the labels that are there: those of a region's class order need not be among the dataset's.
-        if cropped.iter().all(|&label| label < 256) {
-            let narrow: Vec<u8> = cropped.iter().map(|&label| label as u8).collect();
-            let mut raw = vec![0u8; geometry.voxels()];
-            self.places().put(&narrow, 0, &mut raw);
-            return LabelMap::new(geometry, raw);
-        }
-        let mut raw = vec![0u16; geometry.voxels()];
-        self.places().put(cropped, 0, &mut raw);
-        LabelMap::from_u16(geometry, raw)
-    }
 }
 
 /// Where the class has a larger value than any before, it takes the voxel.
@@ -221,15 +270,15 @@ impl Places {
     }
 
     /// Writes planes of the box from `first` on.
-    fn put<T: Copy>(&self, planes: &[T], first: usize, scan: &mut [T]) {
+    fn put<T: Copy, U>(&self, planes: &[T], first: usize, scan: &mut [U], of: impl Fn(T) -> U) {
         let [_, ny, nx] = self.size;
         for (row, values) in planes.chunks(nx).enumerate() {
             let (z, y) = (first + row / ny, row % ny);
             let start = self.start + z * self.strides[0] + y * self.strides[1];
             if self.strides[2] == 1 {
-                scan[start..start + nx].copy_from_slice(values);
+                scan[start..start + nx].iter_mut().zip(values).for_each(|(voxel, &v)| *voxel = of(v));
             } else {
-                values.iter().enumerate().for_each(|(x, &v)| scan[start + x * self.strides[2]] = v);
+                values.iter().enumerate().for_each(|(x, &v)| scan[start + x * self.strides[2]] = of(v));
             }
         }
     }
@@ -239,7 +288,7 @@ impl Places {
 mod tests {
     use super::*;
     use galen_core::{Geometry, LabelValue};
-    use galen_prep::resample::{Change, Method, Thick};
+    use galen_prep::resample::{Change, Method, Thick, Whole};
 
     /// Scan of 4×5×6 voxels, network axes (x, z, y), a box of 3×2×4 in network order.
     fn undo() -> Undo {
@@ -267,11 +316,11 @@ mod tests {
         }
     }
 
-    fn slabs(logits: &Logits, half: bool) -> LogitSlabs<'_> {
+    fn slabs(logits: &Logits, half: bool) -> LogitSlabs {
         let (from, spacing) = (logits.size, undo().spacing);
         let change = Change { from, to: undo().size_after_crop, current: spacing, new: spacing };
         let method = Method::Spline { order: 1, order_z: 0, thick: Thick { force: None, beyond: 3.0 } };
-        LogitSlabs::new(&logits.values, logits.classes, method, &change, half).unwrap()
+        LogitSlabs::new(logits.classes, method, &change, half).unwrap()
     }
 
     fn check(labels: &Labels, classes: usize, expected: impl Fn(&[f32]) -> u16) {
@@ -279,8 +328,9 @@ mod tests {
         for half in [false, true] {
             let slabs = slabs(&logits, half);
             let export = Export { labels, undo: &undo, logits: &slabs };
-            let map = export.label_map().unwrap();
-            let (same, probabilities) = export.with_probabilities().unwrap();
+            let source = Whole { size: logits.size, values: &logits.values };
+            let map = export.label_map(&source).unwrap();
+            let (same, probabilities) = export.with_probabilities(&source).unwrap();
             assert_eq!(map, same);
             for (i, (z, y, x)) in
                 (0..4).flat_map(|z| (0..5).flat_map(move |y| (0..6).map(move |x| (z, y, x)))).enumerate()
@@ -332,7 +382,7 @@ mod tests {
         let (undo, labels, logits) = (undo(), plain(), logits(2));
         let slabs = slabs(&logits, false);
         let error =
-            Export { labels: &labels, undo: &undo, logits: &slabs }.label_map().unwrap_err().to_string();
+            Export { labels: &labels, undo: &undo, logits: &slabs }.begin().err().unwrap().to_string();
         assert!(error.contains("2 channels") && error.contains('3'), "{error}");
     }
 }

@@ -1,11 +1,14 @@
 //! A model ready to segment scans: preparation, sliding window over all folds, export.
 
+use crate::band::{Band, Bands, Extent, Place};
 use crate::export::{Export, Logits, Probabilities};
-use crate::sliding::{Input, Precision, Sum, Window};
+use crate::need::{Need, Sizes, need};
+use crate::sliding::{Input, Precision, Window};
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use galen_models::{Bundle, Inference, Network, Weights};
-use galen_prep::resample::{Change, LogitSlabs, Method};
+use galen_prep::resample::{Change, LogitSlabs, Method, PlaneSource, Whole};
 use galen_prep::{Configuration, Plans, Prepared, Undo, prepare, target_spacing};
+use rayon::prelude::*;
 use std::sync::Mutex;
 
 /// How to predict.
@@ -135,10 +138,40 @@ impl Predictor {
         want_probabilities: bool,
         progress: Progress,
     ) -> Result<Prediction> {
+        let place = self.need(image, want_probabilities).place(None)?;
+        self.predict_placed(image, previous, want_probabilities, place, progress)
+    }
+
+    /// As [`Self::predict_stage`], with sums of logits where they are told to be.
+    pub fn predict_placed(
+        &self,
+        image: &Volume,
+        previous: Option<&LabelMap>,
+        want_probabilities: bool,
+        place: Place,
+        progress: Progress,
+    ) -> Result<Prediction> {
         let (prepared, undo) = self.prepare(image, previous)?;
-        let logits = self.logits(&prepared, progress)?;
-        drop(prepared);
-        self.export(&logits, &undo, want_probabilities)
+        if want_probabilities {
+            let bands = self.all_planes(&prepared, place, progress)?;
+            let size = prepared.size;
+            drop(prepared);
+            let prediction = self.export_from(&bands, size, &undo, true)?;
+            bands.check()?;
+            return Ok(prediction);
+        }
+        let slabs = self.slabs(prepared.size, &undo)?;
+        let export = Export { labels: &self.labels, undo: &undo, logits: &slabs };
+        let mut written = export.begin()?;
+        let height = prepared.size[0].min(self.window.patch()[0] + 2);
+        let mut bands = self.bands(prepared.size, height, place)?;
+        self.slide(&prepared, &mut bands, progress, &mut |bands, ready| {
+            export.advance(bands, ready, &mut written);
+            bands.check()?;
+            let next = written.done();
+            Ok(if next < slabs.size()[0] { slabs.reads(next)[0] } else { ready })
+        })?;
+        Ok(Prediction { labels: export.finish(written), probabilities: None })
     }
 
     /// Brings a scan onto the network's grid. In a second stage the previous labels follow the image as
@@ -159,6 +192,45 @@ impl Predictor {
     /// Mean logits over tiles, mirrored copies and folds, on the network's grid.
     pub fn logits(&self, prepared: &Prepared, progress: Progress) -> Result<Logits> {
         let (size, classes) = (prepared.size, self.labels.output_channels());
+        let bands = self.all_planes(prepared, Place::Memory, progress)?;
+        let area = size[1] * size[2];
+        let mut values = vec![0f32; classes * size[0] * area];
+        values.par_chunks_exact_mut(area).enumerate().for_each(|(plane, out)| {
+            bands.plane(plane / size[0], plane % size[0], out);
+        });
+        bands.check()?;
+        Ok(Logits { classes, size, values })
+    }
+
+    /// Sums of the whole image.
+    fn all_planes(&self, prepared: &Prepared, place: Place, progress: Progress) -> Result<Bands> {
+        let mut bands = self.bands(prepared.size, prepared.size[0], place)?;
+        self.slide(prepared, &mut bands, progress, &mut |_, _| Ok(0))?;
+        Ok(bands)
+    }
+
+    fn precision(&self) -> Precision {
+        if self.options.compat_f16 { Precision::Half } else { Precision::Single }
+    }
+
+    /// Empty sums: one for all folds, or one per fold where nnU-Net's rounding is followed.
+    fn bands(&self, size: [usize; 3], height: usize, place: Place) -> Result<Bands> {
+        let extent = Extent { classes: self.labels.output_channels(), size, height };
+        let count = if self.options.compat_f16 { self.folds.len() } else { 1 };
+        let bands = (0..count).map(|_| Band::new(extent, self.precision(), place));
+        Ok(Bands(bands.collect::<Result<Vec<_>>>()?))
+    }
+
+    /// Runs the window over the image, row by row. After each row `row_done(sums, ready)` is told that planes below
+    /// `ready` are final; it returns the first plane that it still needs.
+    fn slide(
+        &self,
+        prepared: &Prepared,
+        bands: &mut Bands,
+        progress: Progress,
+        row_done: &mut dyn FnMut(&Bands, usize) -> Result<usize>,
+    ) -> Result<()> {
+        let size = prepared.size;
         if prepared.channels != self.network.inputs() {
             let (have, want) = (prepared.channels, self.network.inputs());
             return Err(Error::bug("predictor", format!("{have} channels were prepared, {want} are needed")));
@@ -171,86 +243,98 @@ impl Predictor {
             progress(finished, total);
             Ok(())
         };
-        let mut run = |fold: &Mutex<Inference>, sum: &mut Sum| {
-            let mut inference =
-                fold.lock().map_err(|_| Error::bug("predictor", "an earlier prediction failed"))?;
-            let mut forward = |patch: &[f32], size| inference.forward(patch, size);
-            self.window.accumulate(input, sum, &mut forward, &mut done)
-        };
-        let values = if self.options.compat_f16 {
-            self.half_mean(|fold| {
-                let mut sum = Sum::new(classes, size, Precision::Half);
-                run(fold, &mut sum)?;
-                sum.finish()
-            })?
-        } else {
-            let mut sum = Sum::new(classes, size, Precision::Single);
-            self.folds.iter().try_for_each(|fold| run(fold, &mut sum))?;
-            sum.finish()?
-        };
-        Ok(Logits { classes, size, values })
+        let rows = self.window.rows(size);
+        for (number, row) in rows.iter().enumerate() {
+            let [_, end] = self.window.planes(row[0], size);
+            bands.0.iter_mut().try_for_each(|band| band.enter(end))?;
+            let several = bands.0.len() > 1;
+            for (index, fold) in self.folds.iter().enumerate() {
+                let mut inference =
+                    fold.lock().map_err(|_| Error::bug("predictor", "an earlier prediction failed"))?;
+                let mut forward = |patch: &[f32], size| inference.forward(patch, size);
+                let band = &mut bands.0[if several { index } else { 0 }];
+                self.window.accumulate(input, row, band, &mut forward, &mut done)?;
+            }
+            let ready = rows.get(number + 1).map_or(size[0], |next| self.window.planes(next[0], size)[0]);
+            // What the next output plane reads may lie further on, but the next tiles begin at `ready`.
+            let needed = row_done(bands, ready)?.min(ready);
+            bands.0.iter_mut().for_each(|band| band.release(needed));
+        }
+        Ok(())
     }
 
-    /// Mean over folds as nnU-Net computes it: each sum and the quotient rounded to float16.
-    fn half_mean(&self, mut of: impl FnMut(&Mutex<Inference>) -> Result<Vec<f32>>) -> Result<Vec<f32>> {
-        let mut mean = of(&self.folds[0])?;
-        for fold in &self.folds[1..] {
-            mean.iter_mut().zip(of(fold)?).for_each(|(sum, v)| *sum += v);
-            Precision::Half.round(&mut mean);
-        }
-        if self.folds.len() > 1 {
-            let count = self.folds.len() as f32;
-            mean.iter_mut().for_each(|v| *v /= count);
-            Precision::Half.round(&mut mean);
-        }
-        Ok(mean)
-    }
-
-    /// Label map, and probabilities when asked for, on the scan's grid.
-    pub fn export(&self, logits: &Logits, undo: &Undo, want_probabilities: bool) -> Result<Prediction> {
+    fn slabs(&self, size: [usize; 3], undo: &Undo) -> Result<LogitSlabs> {
         let change = Change {
-            from: logits.size,
+            from: size,
             to: undo.size_after_crop,
             current: target_spacing(&self.configuration, undo.spacing),
             new: undo.spacing,
         };
-        let (values, classes) = (&logits.values, logits.classes);
-        let slabs = LogitSlabs::new(values, classes, self.of_logits, &change, self.options.compat_f16)?;
+        LogitSlabs::new(self.labels.output_channels(), self.of_logits, &change, self.options.compat_f16)
+    }
+
+    /// Label map, and probabilities when asked for, on the scan's grid.
+    pub fn export(&self, logits: &Logits, undo: &Undo, want_probabilities: bool) -> Result<Prediction> {
+        let source = Whole { size: logits.size, values: &logits.values };
+        self.export_from(&source, logits.size, undo, want_probabilities)
+    }
+
+    fn export_from(
+        &self,
+        source: &dyn PlaneSource,
+        size: [usize; 3],
+        undo: &Undo,
+        want_probabilities: bool,
+    ) -> Result<Prediction> {
+        let slabs = self.slabs(size, undo)?;
         let export = Export { labels: &self.labels, undo, logits: &slabs };
         if want_probabilities {
-            let (labels, probabilities) = export.with_probabilities()?;
+            let (labels, probabilities) = export.with_probabilities(source)?;
             return Ok(Prediction { labels, probabilities: Some(probabilities) });
         }
-        Ok(Prediction { labels: export.label_map()?, probabilities: None })
+        Ok(Prediction { labels: export.label_map(source)?, probabilities: None })
     }
 
     /// Bytes that predicting this scan needs at most, the scan itself included.
     pub fn peak_bytes(&self, image: &Volume, want_probabilities: bool) -> u64 {
-        let geometry = &image.geometry;
-        let target = &self.configuration.spacing;
-        let scale = |axis: usize| {
-            let raw = self.plans.transpose_forward[axis];
-            let first = 3 - target.len();
+        let need = self.need(image, want_probabilities);
+        match need.place(None) {
+            Ok(Place::Memory) => need.in_memory,
+            _ => need.with_scratch,
+        }
+    }
+
+    /// What predicting this scan costs in memory.
+    pub fn need(&self, image: &Volume, want_probabilities: bool) -> Need {
+        let (geometry, target) = (&image.geometry, &self.configuration.spacing);
+        let order = self.plans.transpose_forward;
+        let network = [0, 1, 2].map(|axis| {
+            let (raw, first) = (order[axis], 3 - target.len());
             let factor = if axis < first { 1.0 } else { geometry.spacing[raw] / target[axis - first] };
-            (geometry.size[raw] as f64 * factor).round().max(1.0) as u64
-        };
-        let (network, scan) = (scale(0) * scale(1) * scale(2), geometry.voxels() as u64);
-        let (channels, classes) = (self.network.inputs() as u64, self.labels.output_channels() as u64);
+            (geometry.size[raw] as f64 * factor).round().max(1.0) as usize
+        });
         let folds = self.folds.len() as u64;
-        // Per voxel: a channel and its transposed or cut copy, mask, its holes, labels; while a channel is
-        // resampled, its double and half-way volume.
-        let prepare = scan * (channels * 8 + 12) + network * channels * 4 + 16 * scan.max(network);
-        // The image, sums of logits and importance, and the logits; float16 sums of folds are averaged in single.
-        let stored = if self.options.compat_f16 { 2 } else { 4 };
-        let averaged = if self.options.compat_f16 && folds > 1 { 4 } else { 0 };
-        let slide = network * (channels * 4 + (classes + 1) * stored + classes * (4 + averaged));
-        // Logits, best values, labels on the cropped grid and on the scan's; probabilities, and their archive.
-        let probabilities = if want_probabilities { scan * classes * 8 } else { 0 };
-        let export = network * classes * 4 + scan * 8 + probabilities;
         // Every fold keeps weights and activations of its own.
         let cost = self.network.cost(self.window.patch(), 1);
-        let model = folds * (cost.inference_weight_bytes + cost.inference_activation_bytes);
-        image.voxels.bytes() as u64 + model + prepare.max(slide).max(export)
+        let regions = self.labels.regions_class_order.iter().flatten();
+        let wide = self.labels.all().iter().chain(regions).any(|&label| label > 255);
+        need(&Sizes {
+            scan_bytes: image.voxels.bytes() as u64,
+            scan: geometry.voxels() as u64,
+            scan_size: order.map(|axis| geometry.size[axis]),
+            network,
+            channels: [image.channels as u64, self.network.inputs() as u64],
+            classes: self.labels.output_channels(),
+            label: if wide { 2 } else { 1 },
+            patch: self.window.patch(),
+            mirrors: self.window.passes([1; 3]) > 1,
+            bands: if self.options.compat_f16 { folds } else { 1 },
+            network_bytes: folds * (cost.inference_weight_bytes + cost.inference_activation_bytes),
+            whole: self.needs_previous_stage() || self.configuration.use_mask_for_norm.contains(&true),
+            probabilities: want_probabilities,
+            precision: self.precision(),
+            threads: rayon::current_num_threads() as u64,
+        })
     }
 
     /// What `prep` cannot know; it refuses other channels, 2D images in 3D models and undefined intensities.

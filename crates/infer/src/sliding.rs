@@ -3,12 +3,12 @@
 //! Source: nnU-Net v2.8.1, `predict_sliding_window_return_logits`. Differs: sums are kept in float32
 //! unless [`Precision::Half`] asks for nnU-Net's float16; the image is never padded as a whole.
 
+use crate::band::Band;
 use crate::gaussian::importance;
 use crate::tiles::corners;
-use galen_core::{Error, Result};
+use galen_core::Result;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use rayon::prelude::*;
 
 /// How sums over tiles are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -86,7 +86,25 @@ impl Window {
         [0, 1, 2].map(|axis| size[axis].max(self.patch[axis]))
     }
 
-    /// Lower corners in image coordinates; negative where the image is smaller than the patch.
+    /// Tiles by rows along the first axis, from the first on: lower corners `(z, y, x)` in image coordinates,
+    /// negative where the image is smaller than the patch.
+    pub fn rows(&self, size: [usize; 3]) -> Vec<Vec<[isize; 3]>> {
+        let mut rows: Vec<Vec<[isize; 3]>> = Vec::new();
+        for corner in self.tiles(size) {
+            match rows.last_mut() {
+                Some(row) if row[0][0] == corner[0] => row.push(corner),
+                _ => rows.push(vec![corner]),
+            }
+        }
+        rows
+    }
+
+    /// First plane of the image that a row of tiles covers, and the one after its last.
+    pub fn planes(&self, corner: [isize; 3], size: [usize; 3]) -> [usize; 2] {
+        let end = (corner[0] + self.patch[0] as isize).max(0) as usize;
+        [corner[0].max(0) as usize, end.min(size[0])]
+    }
+
     fn tiles(&self, size: [usize; 3]) -> Vec<[isize; 3]> {
         let padded = self.padded(size);
         let before = [0, 1, 2].map(|axis| ((padded[axis] - size[axis]) / 2) as isize);
@@ -94,18 +112,19 @@ impl Window {
         corners.map(|corner| [0, 1, 2].map(|axis| corner[axis] as isize - before[axis])).collect()
     }
 
-    /// Adds the averaged logits of all tiles to `sum`. `done` is called after every forward pass.
+    /// Adds the averaged logits of tiles to `sum`. `done` is called after every forward pass.
     pub fn accumulate(
         &self,
         input: Input,
-        sum: &mut Sum,
+        tiles: &[[isize; 3]],
+        sum: &mut Band,
         forward: &mut Forward,
         done: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let voxels = self.patch.iter().product::<usize>();
         let mut patch = vec![0f32; input.channels * voxels];
         let mut flipped = Vec::new();
-        for corner in self.tiles(input.size) {
+        for &corner in tiles {
             self.crop(input, corner, &mut patch);
             let mut logits: Vec<f32> = Vec::new();
             for &flip in &self.mirrors {
@@ -160,12 +179,12 @@ impl Window {
 }
 
 /// Index in the image of an index in the tile.
-fn shift(index: usize, corner: isize) -> usize {
+pub(crate) fn shift(index: usize, corner: isize) -> usize {
     index.wrapping_add_signed(corner)
 }
 
 /// Part of a tile that lies in the image, `[low, high)` per axis in tile indices.
-fn overlap(corner: [isize; 3], patch: [usize; 3], size: [usize; 3]) -> [[usize; 2]; 3] {
+pub(crate) fn overlap(corner: [isize; 3], patch: [usize; 3], size: [usize; 3]) -> [[usize; 2]; 3] {
     [0, 1, 2].map(|axis| {
         let low = (-corner[axis]).max(0) as usize;
         let high = (size[axis] as isize - corner[axis]).clamp(0, patch[axis] as isize) as usize;
@@ -173,144 +192,11 @@ fn overlap(corner: [isize; 3], patch: [usize; 3], size: [usize; 3]) -> [[usize; 
     })
 }
 
-/// Weighted sums of logits over tiles.
-pub struct Sum {
-    classes: usize,
-    size: [usize; 3],
-    values: Stored,
-    /// Sum of the importance of all tiles, `[z, y, x]`.
-    weights: Stored,
-}
-
-/// Sums in either precision.
-enum Stored {
-    Single(Vec<f32>),
-    Half(Vec<f16>),
-}
-
-impl Stored {
-    fn zeros(n: usize, precision: Precision) -> Self {
-        match precision {
-            Precision::Single => Self::Single(vec![0.0; n]),
-            Precision::Half => Self::Half(vec![f16::ZERO; n]),
-        }
-    }
-}
-
-impl Sum {
-    /// Empty sums for `classes` logits per voxel.
-    pub fn new(classes: usize, size: [usize; 3], precision: Precision) -> Self {
-        let voxels: usize = size.iter().product();
-        let weights = Stored::zeros(voxels, precision);
-        Self { classes, size, values: Stored::zeros(classes * voxels, precision), weights }
-    }
-
-    fn add(&mut self, logits: &[f32], weight: &[f32], patch: [usize; 3], corner: [isize; 3]) -> Result<()> {
-        let voxels: usize = patch.iter().product();
-        if logits.len() != self.classes * voxels {
-            let what = format!("{} logits for {} classes in {voxels} voxels", logits.len(), self.classes);
-            return Err(Error::bug("sliding window", what));
-        }
-        let tile = Tile { weight, patch, corner, size: self.size };
-        match &mut self.values {
-            Stored::Single(sums) => tile.add(sums, Some(logits), add_single),
-            Stored::Half(sums) => tile.add(sums, Some(logits), add_half),
-        }
-        match &mut self.weights {
-            Stored::Single(sums) => tile.add(sums, None, add_single),
-            Stored::Half(sums) => tile.add(sums, None, add_half),
-        }
-        Ok(())
-    }
-
-    /// Mean logits `[k, z, y, x]`. An infinite value is an error: the network overflowed.
-    pub fn finish(self) -> Result<Vec<f32>> {
-        let voxels: usize = self.size.iter().product();
-        let mean = match (self.values, self.weights) {
-            (Stored::Single(mut sums), Stored::Single(weights)) => {
-                sums.par_chunks_mut(voxels).for_each(|class| {
-                    class.iter_mut().zip(&weights).for_each(|(v, w)| *v /= w);
-                });
-                sums
-            }
-            (Stored::Half(sums), Stored::Half(weights)) => {
-                let mut divisor = vec![0f32; voxels];
-                weights.convert_to_f32_slice(&mut divisor);
-                let mut mean = vec![0f32; sums.len()];
-                mean.par_chunks_mut(voxels).zip(sums.par_chunks(voxels)).for_each(|(class, sums)| {
-                    sums.convert_to_f32_slice(class);
-                    class.iter_mut().zip(&divisor).for_each(|(v, w)| *v /= w);
-                    Precision::Half.round(class);
-                });
-                mean
-            }
-            _ => return Err(Error::bug("sliding window", "sums and weights differ in precision")),
-        };
-        if mean.par_iter().any(|v| !v.is_finite()) {
-            let what = "the network gave infinite or undefined values";
-            return Err(Error::input(
-                "logits",
-                what,
-                "check the model's weights and the intensities of the image",
-            ));
-        }
-        Ok(mean)
-    }
-}
-
-fn add_single(sums: &mut [f32], row: &[f32]) {
-    sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += v);
-}
-
-fn add_half(sums: &mut [f16], row: &[f32]) {
-    let mut wide = [0f32; 256];
-    for (sums, row) in sums.chunks_mut(wide.len()).zip(row.chunks(wide.len())) {
-        let wide = &mut wide[..sums.len()];
-        sums.convert_to_f32_slice(wide);
-        add_single(wide, row);
-        sums.convert_from_f32_slice(wide);
-    }
-}
-
-/// One tile on its way into the sums.
-struct Tile<'a> {
-    weight: &'a [f32],
-    patch: [usize; 3],
-    corner: [isize; 3],
-    size: [usize; 3],
-}
-
-impl Tile<'_> {
-    /// Adds rows of weight × logits, or of the weight alone, to the sums of every class.
-    fn add<T: Send>(&self, sums: &mut [T], logits: Option<&[f32]>, add: impl Fn(&mut [T], &[f32]) + Sync) {
-        let [_, ny, nx] = self.size;
-        let [pz, py, px] = self.patch;
-        let [zs, ys, xs] = overlap(self.corner, self.patch, self.size);
-        let voxels: usize = self.size.iter().product();
-        sums.par_chunks_mut(voxels).enumerate().for_each(|(class, sums)| {
-            let mut product = vec![0f32; xs[1] - xs[0]];
-            for z in zs[0]..zs[1] {
-                for y in ys[0]..ys[1] {
-                    let to = (shift(z, self.corner[0]) * ny + shift(y, self.corner[1])) * nx;
-                    let row = &mut sums[to + shift(xs[0], self.corner[2])..][..xs[1] - xs[0]];
-                    let from = (z * py + y) * px + xs[0];
-                    let weight = &self.weight[from..][..row.len()];
-                    let Some(logits) = logits else {
-                        add(row, weight);
-                        continue;
-                    };
-                    let logits = &logits[class * pz * py * px + from..][..row.len()];
-                    product.iter_mut().zip(logits).zip(weight).for_each(|((p, v), w)| *p = v * w);
-                    add(row, &product);
-                }
-            }
-        });
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::band::{Bands, Extent, Place};
+    use galen_prep::resample::PlaneSource;
 
     fn image(channels: usize, size: [usize; 3]) -> Vec<f32> {
         (0..channels * size.iter().product::<usize>()).map(|i| (i as f32 * 0.37).sin()).collect()
@@ -322,24 +208,60 @@ mod tests {
         Ok(first.iter().copied().chain(first.iter().map(|v| -v)).collect())
     }
 
+    /// Mean logits of an image, planes given up as soon as they are final.
+    fn means(
+        window: &Window,
+        values: &[f32],
+        size: [usize; 3],
+        precision: Precision,
+        place: Place,
+    ) -> (Vec<f32>, usize) {
+        let height = size[0].min(window.patch()[0]);
+        let mut bands =
+            Bands(vec![Band::new(Extent { classes: 2, size, height }, precision, place).unwrap()]);
+        let input = Input { channels: 2, size, values };
+        let (mut passes, voxels, area) = (0, size.iter().product::<usize>(), size[1] * size[2]);
+        let mut found = vec![0f32; 2 * voxels];
+        let rows = window.rows(size);
+        for (number, row) in rows.iter().enumerate() {
+            let [first, end] = window.planes(row[0], size);
+            bands.0[0].release(first);
+            bands.0[0].enter(end).unwrap();
+            let mut done = || {
+                passes += 1;
+                Ok(())
+            };
+            window.accumulate(input, row, &mut bands.0[0], &mut identity, &mut done).unwrap();
+            let ready = rows.get(number + 1).map_or(size[0], |next| window.planes(next[0], size)[0]);
+            for (class, z) in (0..2).flat_map(|class| (first..ready).map(move |z| (class, z))) {
+                bands.plane(class, z, &mut found[class * voxels + z * area..][..area]);
+            }
+            bands.check().unwrap();
+        }
+        (found, passes)
+    }
+
+    #[test]
+    fn a_scratch_file_holds_what_memory_holds() {
+        let (size, values) = ([21, 9, 7], image(2, [21, 9, 7]));
+        for (precision, patch) in [(Precision::Single, [8, 4, 4]), (Precision::Half, [4, 8, 8])] {
+            let window = Window::new(patch, 0.5, &[0]);
+            let [memory, file] =
+                [Place::Memory, Place::Scratch].map(|place| means(&window, &values, size, precision, place));
+            assert_eq!(memory, file);
+        }
+    }
+
     #[test]
     fn a_network_without_context_gives_its_input_back_whatever_the_window() {
         for (size, patch) in [([9, 11, 30], [4, 8, 8]), ([3, 20, 7], [8, 8, 8]), ([1, 9, 9], [1, 8, 4])] {
             for precision in [Precision::Single, Precision::Half] {
                 let values = image(2, size);
                 let window = Window::new(patch, 0.5, if patch[0] == 1 { &[1, 2] } else { &[0, 1, 2] });
-                let mut sum = Sum::new(2, size, precision);
-                let input = Input { channels: 2, size, values: &values };
-                let mut passes = 0;
-                let mut done = || {
-                    passes += 1;
-                    Ok(())
-                };
-                window.accumulate(input, &mut sum, &mut identity, &mut done).unwrap();
+                let (found, passes) = means(&window, &values, size, precision, Place::Memory);
                 assert_eq!(passes, window.passes(size));
                 let expected = identity(&values, size).unwrap();
                 let off = |(a, b): (&f32, &f32)| (a - b).abs();
-                let found = sum.finish().unwrap();
                 let worst = found.iter().zip(&expected).map(off).fold(0.0, f32::max);
                 let mean = found.iter().zip(&expected).map(off).sum::<f32>() / found.len() as f32;
                 // In float16 the corners of an image, where the importance is subnormal, lose most digits.
@@ -353,13 +275,18 @@ mod tests {
 
     #[test]
     fn overflow_is_an_error() {
-        let values = image(1, [4, 4, 4]);
-        let mut sum = Sum::new(1, [4, 4, 4], Precision::Single);
-        let window = Window::new([4, 4, 4], 0.5, &[]);
+        let (values, size) = (image(1, [4, 4, 4]), [4, 4, 4]);
+        let extent = Extent { classes: 1, size, height: 4 };
+        let mut bands = Bands(vec![Band::new(extent, Precision::Single, Place::Memory).unwrap()]);
+        let window = Window::new(size, 0.5, &[]);
         let mut forward = |patch: &[f32], _: [usize; 3]| Ok(vec![f32::INFINITY; patch.len()]);
-        let input = Input { channels: 1, size: [4, 4, 4], values: &values };
-        window.accumulate(input, &mut sum, &mut forward, &mut || Ok(())).unwrap();
-        assert!(sum.finish().unwrap_err().to_string().contains("infinite"));
+        let input = Input { channels: 1, size, values: &values };
+        bands.0[0].enter(4).unwrap();
+        window
+            .accumulate(input, &window.rows(size)[0], &mut bands.0[0], &mut forward, &mut || Ok(()))
+            .unwrap();
+        bands.plane(0, 0, &mut [0.0; 16]);
+        assert!(bands.check().unwrap_err().to_string().contains("infinite"));
     }
 
     #[test]

@@ -106,6 +106,16 @@ impl Components {
         found.number(&rows, nx)
     }
 
+    /// Number of every voxel's component, counted from 1 in the order of first voxels; 0 outside the mask. `voxels` is
+    /// the number of voxels of the grid.
+    pub fn volume(&self, voxels: usize) -> Vec<u32> {
+        let mut numbers = vec![0; voxels];
+        for run in &self.runs {
+            numbers[run.start..run.start + run.length].fill(run.component as u32 + 1);
+        }
+        numbers
+    }
+
     /// Runs that are in no largest component; with several of the largest size, all of those are kept.
     pub fn beside_the_largest(&self) -> impl Iterator<Item = &Run> {
         let most = self.sizes.iter().copied().max().unwrap_or(0);
@@ -261,10 +271,8 @@ mod tests {
             let mask: Vec<bool> = seeds[..size.iter().product()].iter().map(|&v| v < density).collect();
             let expected = plain_twin(&mask, size, connectivity);
             let found = Components::joined(&mask, size, connectivity, |&inside| inside);
-            let mut spread = vec![None; mask.len()];
-            for run in &found.runs {
-                spread[run.start..run.start + run.length].fill(Some(run.component));
-            }
+            let numbers = found.volume(mask.len());
+            let spread: Vec<_> = numbers.iter().map(|&n| n.checked_sub(1).map(|n| n as usize)).collect();
             prop_assert_eq!(&spread, &expected);
             for (component, &voxels) in found.sizes.iter().enumerate() {
                 prop_assert_eq!(expected.iter().filter(|&&c| c == Some(component)).count(), voxels);

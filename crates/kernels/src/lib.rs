@@ -1,4 +1,4 @@
-//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components.
+//! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components, holes.
 
 pub mod attention;
 pub mod buffer;
@@ -15,6 +15,7 @@ pub mod gelu;
 pub mod grid_sample;
 mod grouped;
 pub mod interpolation;
+pub mod holes;
 mod lanes;
 pub mod layer_norm;
 pub mod loss;

@@ -3,6 +3,8 @@
 //! Source: nnunetv2 2.8.1 `preprocessing/cropping`; hole filling as scipy `binary_fill_holes` (6-connected, so a
 //! single slice is never filled: its whole face is the outside).
 
+use galen_kernels::holes::fill_holes;
+
 /// True where any channel is nonzero or where a hole is enclosed by such voxels. `[z, y, x]`.
 pub(crate) fn nonzero_mask(channels: &[Vec<f32>], size: [usize; 3]) -> Vec<bool> {
     let mut mask = vec![false; size.iter().product()];
@@ -11,43 +13,6 @@ pub(crate) fn nonzero_mask(channels: &[Vec<f32>], size: [usize; 3]) -> Vec<bool>
     }
     fill_holes(&mut mask, size);
     mask
-}
-
-/// Background that does not reach a face becomes foreground.
-fn fill_holes(mask: &mut [bool], size: [usize; 3]) {
-    if mask.iter().all(|&m| m) || size.contains(&1) {
-        return;
-    }
-    let [nz, ny, nx] = size;
-    let mut outside = vec![false; mask.len()];
-    let mut open = Vec::new();
-    for z in 0..nz {
-        for y in 0..ny {
-            for x in 0..nx {
-                let face = z == 0 || y == 0 || x == 0 || z + 1 == nz || y + 1 == ny || x + 1 == nx;
-                let i = (z * ny + y) * nx + x;
-                if face && !mask[i] {
-                    outside[i] = true;
-                    open.push(i);
-                }
-            }
-        }
-    }
-    let steps = [ny * nx, nx, 1];
-    while let Some(i) = open.pop() {
-        let at = [i / (ny * nx), i / nx % ny, i % nx];
-        for axis in 0..3 {
-            let below = (at[axis] > 0).then(|| i - steps[axis]);
-            let above = (at[axis] + 1 < size[axis]).then(|| i + steps[axis]);
-            for j in [below, above].into_iter().flatten() {
-                if !mask[j] && !outside[j] {
-                    outside[j] = true;
-                    open.push(j);
-                }
-            }
-        }
-    }
-    mask.iter_mut().zip(&outside).for_each(|(m, o)| *m = !o);
 }
 
 /// Tight half-open box per axis; the whole grid when the mask is empty.

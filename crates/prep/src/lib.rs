@@ -5,6 +5,7 @@ pub mod augment;
 mod crop;
 mod fingerprint;
 mod foreground;
+mod frugal;
 mod normalise;
 pub mod numpy;
 mod planner;

@@ -2,6 +2,7 @@
 
 use crate::plans::{Configuration, Plans};
 use galen_core::{Error, Result};
+use rayon::prelude::*;
 
 /// How a channel is normalised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,11 +65,7 @@ pub(crate) fn normalise(
 ) -> Result<()> {
     match configuration.normalization_schemes[channel] {
         Normalization::Ct => {
-            let statistics = plans.intensities(channel).ok_or_else(|| {
-                let what = format!("no foreground intensities of channel {channel}");
-                Error::input(format!("plans {}", plans.plans_name), what, "plan the dataset again")
-            })?;
-            ct(values, statistics);
+            ct(values, statistics(channel, plans)?);
         }
         Normalization::ZScore if configuration.use_mask_for_norm[channel] => {
             z_score(values, |i| labels[i] >= 0)
@@ -81,17 +78,103 @@ pub(crate) fn normalise(
     Ok(())
 }
 
-fn rgb(values: &mut [f32], channel: usize) -> Result<()> {
-    if let Some(bad) = values.iter().find(|v| !(0.0..=255.0).contains(*v)) {
-        let what = format!("channel {channel} holds {bad}; a colour channel has 0 to 255");
-        return Err(Error::input(
-            "image",
-            what,
-            "give the channel another name than rgb_to_0_1, and plan again",
-        ));
+/// How the intensities of one channel change, with what had to be measured on the whole channel.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Intensity {
+    /// As stored.
+    Stored,
+    /// Clipped to `[low, high]`, then mean and deviation.
+    Ct { statistics: [f64; 4] },
+    /// Mean and deviation.
+    ZScore { mean: f32, std: f32 },
+    /// Smallest value to 0 and largest to 1.
+    Rescaled { low: f32, high: f32 },
+    /// Divided by 255.
+    Rgb,
+}
+
+impl Intensity {
+    /// Measures a channel of `planes` planes, which `each(z, take)` shows; no mask is used.
+    pub(crate) fn fit(
+        channel: usize,
+        plans: &Plans,
+        configuration: &Configuration,
+        planes: usize,
+        each: &(dyn Fn(usize, &mut dyn FnMut(&[f32])) + Sync),
+    ) -> Result<Self> {
+        let sums = |of: &(dyn Fn(f64) -> f64 + Sync)| -> (usize, f64) {
+            let of_plane = |z: usize| {
+                let mut found = (0, 0.0);
+                each(z, &mut |values| found = (values.len(), values.iter().map(|&v| of(v.into())).sum()));
+                found
+            };
+            let parts: Vec<(usize, f64)> = (0..planes).into_par_iter().map(of_plane).collect();
+            parts.iter().fold((0, 0.0), |(n, sum), part| (n + part.0, sum + part.1))
+        };
+        Ok(match configuration.normalization_schemes[channel] {
+            Normalization::None => Self::Stored,
+            Normalization::Ct => Self::Ct { statistics: statistics(channel, plans)? },
+            Normalization::ZScore => {
+                let (n, sum) = sums(&|v| v);
+                let mean = sum / n as f64;
+                let (_, squares) = sums(&|v| (v - mean).powi(2));
+                Self::ZScore { mean: mean as f32, std: (squares / n as f64).sqrt().max(1e-8) as f32 }
+            }
+            Normalization::RescaleTo01 => {
+                let of_plane = |z: usize| {
+                    let mut found = [f32::INFINITY, f32::NEG_INFINITY];
+                    each(z, &mut |values| {
+                        found = values.iter().fold(found, |[low, high], &v| [low.min(v), high.max(v)]);
+                    });
+                    found
+                };
+                let parts: Vec<[f32; 2]> = (0..planes).into_par_iter().map(of_plane).collect();
+                let low = parts.iter().fold(f32::INFINITY, |low, part| low.min(part[0]));
+                let high = parts.iter().fold(f32::NEG_INFINITY, |high, part| high.max(part[1]));
+                Self::Rescaled { low, high: (high - low).max(1e-8) }
+            }
+            Normalization::RgbTo01 => {
+                for z in 0..planes {
+                    let mut fine = Ok(());
+                    each(z, &mut |values| fine = colours(values, channel));
+                    fine?;
+                }
+                Self::Rgb
+            }
+        })
     }
+
+    /// Changes values in place.
+    pub(crate) fn apply(self, values: &mut [f32]) {
+        match self {
+            Self::Stored => {}
+            Self::Ct { statistics } => ct(values, statistics),
+            Self::ZScore { mean, std } => values.iter_mut().for_each(|v| *v = (*v - mean) / std),
+            Self::Rescaled { low, high } => values.iter_mut().for_each(|v| *v = (*v - low) / high),
+            Self::Rgb => values.iter_mut().for_each(|v| *v /= 255.0),
+        }
+    }
+}
+
+/// Mean, deviation and percentiles of a channel's foreground, from the plans.
+fn statistics(channel: usize, plans: &Plans) -> Result<[f64; 4]> {
+    plans.intensities(channel).ok_or_else(|| {
+        let what = format!("no foreground intensities of channel {channel}");
+        Error::input(format!("plans {}", plans.plans_name), what, "plan the dataset again")
+    })
+}
+
+fn rgb(values: &mut [f32], channel: usize) -> Result<()> {
+    colours(values, channel)?;
     values.iter_mut().for_each(|v| *v /= 255.0);
     Ok(())
+}
+
+/// Refuses what no colour can be.
+fn colours(values: &[f32], channel: usize) -> Result<()> {
+    let Some(bad) = values.iter().find(|v| !(0.0..=255.0).contains(*v)) else { return Ok(()) };
+    let what = format!("channel {channel} holds {bad}; a colour channel has 0 to 255");
+    Err(Error::input("image", what, "give the channel another name than rgb_to_0_1, and plan again"))
 }
 
 fn ct(values: &mut [f32], [mean, std, low, high]: [f64; 4]) {

@@ -4,6 +4,7 @@
 
 use crate::crop::{bounding_box, cut, nonzero_mask};
 use crate::fingerprint::reader_spacing;
+use crate::frugal;
 use crate::normalise::normalise;
 use crate::planner::new_shape;
 use crate::plans::{Configuration, Plans};
@@ -62,27 +63,48 @@ pub fn prepare_with(
     configuration: &Configuration,
     rule: TieRule,
 ) -> Result<(Prepared, Undo)> {
+    if labels.is_some() || frugal::needs_mask(configuration) {
+        return prepare_whole(image, labels, plans, configuration, rule);
+    }
+    check(image, None, configuration)?;
+    let transpose = plans.transpose_forward;
+    let raw = frugal::nonzero_box(image)?;
+    let undo = Undo::of(image, transpose, transpose.map(|axis| raw[axis]));
+    let change = change(&undo, configuration, image.channels)?;
+    let c = configuration;
+    let method = Method::parse(&c.resampling_fn_data, &c.resampling_fn_data_kwargs)?;
+    let size = method.size(&change);
+    let mut prepared = Vec::new();
+    for channel in 0..image.channels {
+        let planes = frugal::Channel::new(image, channel, transpose, undo.bbox, plans, configuration)?;
+        let values = method.image_of(&planes, &change);
+        match image.channels {
+            1 => prepared = values,
+            count => {
+                prepared.reserve_exact(if channel == 0 { count * values.len() } else { 0 });
+                prepared.extend(values);
+            }
+        }
+    }
+    Ok((Prepared { channels: image.channels, size, image: prepared, labels: None }, undo))
+}
+
+/// With a copy of the scan in single precision, for labels and for intensities inside a mask.
+pub(crate) fn prepare_whole(
+    image: &Volume,
+    labels: Option<&LabelMap>,
+    plans: &Plans,
+    configuration: &Configuration,
+    rule: TieRule,
+) -> Result<(Prepared, Undo)> {
     check(image, labels, configuration)?;
     let cropped = Cropped::of(image, labels, plans.transpose_forward)?;
-    let spacing = cropped.undo.spacing;
-    let target = target_spacing(configuration, spacing);
-    let from = cropped.undo.size_after_crop;
-    let to = new_shape(&spacing, &target, &from);
-    if to.contains(&0) {
-        let what = format!("{from:?} voxels vanish at the spacing of the plan ({target:?} mm)");
-        return Err(Error::input("image", what, "check its spacing: galen info"));
-    }
-    let values = to.iter().try_fold(cropped.channels.len(), |n, &length| n.checked_mul(length));
-    if values.is_none_or(|values| values > MOST_VALUES) {
-        let what =
-            format!("{from:?} voxels of {spacing:?} mm would become {to:?}, more than {MOST_VALUES} values");
-        return Err(Error::input("image", what, "check its spacing: galen info"));
-    }
+    let change = change(&cropped.undo, configuration, cropped.channels.len())?;
+    let from = change.from;
     let Cropped { mut channels, labels: marked, undo } = cropped;
     for (channel, values) in channels.iter_mut().enumerate() {
         normalise(values, channel, &marked, plans, configuration)?;
     }
-    let change = Change { from, to, current: spacing, new: target };
     let c = configuration;
     let of_image = Method::parse(&c.resampling_fn_data, &c.resampling_fn_data_kwargs)?;
     let of_labels = Method::parse(&c.resampling_fn_seg, &c.resampling_fn_seg_kwargs)?;
@@ -102,6 +124,38 @@ pub fn prepare_with(
         }
     }
     Ok((Prepared { channels: count, size, image, labels }, undo))
+}
+
+impl Undo {
+    fn of(image: &Volume, transpose: [usize; 3], bbox: [[usize; 2]; 3]) -> Self {
+        let (raw, spacing) = (image.geometry.size, reader_spacing(&image.geometry));
+        Self {
+            geometry: image.geometry.clone(),
+            transpose,
+            size_before_crop: transpose.map(|axis| raw[axis]),
+            bbox,
+            size_after_crop: bbox.map(|[low, high]| high - low),
+            spacing: transpose.map(|axis| spacing[axis]),
+        }
+    }
+}
+
+/// From the cropped scan's grid to the network's.
+fn change(undo: &Undo, configuration: &Configuration, channels: usize) -> Result<Change> {
+    let (spacing, from) = (undo.spacing, undo.size_after_crop);
+    let target = target_spacing(configuration, spacing);
+    let to = new_shape(&spacing, &target, &from);
+    if to.contains(&0) {
+        let what = format!("{from:?} voxels vanish at the spacing of the plan ({target:?} mm)");
+        return Err(Error::input("image", what, "check its spacing: galen info"));
+    }
+    let values = to.iter().try_fold(channels, |n, &length| n.checked_mul(length));
+    if values.is_none_or(|values| values > MOST_VALUES) {
+        let what =
+            format!("{from:?} voxels of {spacing:?} mm would become {to:?}, more than {MOST_VALUES} values");
+        return Err(Error::input("image", what, "check its spacing: galen info"));
+    }
+    Ok(Change { from, to, current: spacing, new: target })
 }
 
 /// A case in the network's axis order, cut to its nonzero box.
@@ -126,15 +180,7 @@ impl Cropped {
         let mask = nonzero_mask(&channels, size);
         let bbox = bounding_box(&mask, size);
         let mask = cut(mask, size, bbox);
-        let spacing = reader_spacing(&image.geometry);
-        let undo = Undo {
-            geometry: image.geometry.clone(),
-            transpose,
-            size_before_crop: size,
-            bbox,
-            size_after_crop: bbox.map(|[low, high]| high - low),
-            spacing: transpose.map(|axis| spacing[axis]),
-        };
+        let undo = Undo::of(image, transpose, bbox);
         let labels = match labels {
             None => mask.iter().map(|&inside| if inside { 0 } else { -1 }).collect(),
             Some(labels) => {
@@ -149,9 +195,13 @@ impl Cropped {
 fn refuse_not_finite(values: &[f32], channel: usize, size: [usize; 3]) -> Result<()> {
     let Some(bad) = values.iter().position(|v| !v.is_finite()) else { return Ok(()) };
     let at = [bad / (size[1] * size[2]), bad / size[2] % size[1], bad % size[2]];
-    let what =
-        format!("holds {} (channel {channel}, voxel z y x {at:?}): NaN or infinite values", values[bad]);
-    Err(Error::input("image", what, "replace them before training or prediction"))
+    Err(not_finite(values[bad], channel, at))
+}
+
+/// A value that no network can take, at a voxel `(z, y, x)` of the scan.
+pub(crate) fn not_finite(value: f32, channel: usize, at: [usize; 3]) -> Error {
+    let what = format!("holds {value} (channel {channel}, voxel z y x {at:?}): NaN or infinite values");
+    Error::input("image", what, "replace them before training or prediction")
 }
 
 /// Background outside the nonzero mask becomes -1.

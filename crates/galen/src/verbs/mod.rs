@@ -1,5 +1,6 @@
 //! One file per verb: arguments, calls, printing; nothing else.
 
+mod batch;
 mod check;
 mod ensemble;
 mod evaluate;
@@ -42,6 +43,8 @@ pub enum Verb {
     Predict(Box<predict::Arguments>),
     /// Label maps from the mean probabilities of several models
     Ensemble(ensemble::Arguments),
+    /// Print a job file that runs a verb over a cohort on a cluster
+    Batch(batch::Arguments),
     /// The best configuration or pair of them in cross-validation, and its post-processing
     FindBest(find_best::Arguments),
     /// Compare label maps with a reference
@@ -61,6 +64,7 @@ pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
         Verb::Plan(arguments) => plan::run(&arguments, session),
         Verb::Train(arguments) => train::run(&arguments, session),
         Verb::Predict(arguments) => predict::run(&arguments, session),
+        Verb::Batch(arguments) => batch::run(&arguments, session),
         Verb::Ensemble(arguments) => ensemble::run(&arguments, session),
         Verb::FindBest(arguments) => find_best::run(&arguments, session),
         Verb::Evaluate(arguments) => evaluate::run(&arguments, session),

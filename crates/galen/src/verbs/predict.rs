@@ -3,7 +3,7 @@
 use crate::nnunet_roots;
 use crate::postprocess;
 use crate::probabilities;
-use crate::scans::{Scan, case_name, images, scans};
+use crate::scans::{Scan, Shard, case_name, images, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result};
 use galen_infer::{Options, Prediction, Predictor};
@@ -23,12 +23,13 @@ use std::path::{Path, PathBuf};
 ///   galen predict scan.nii.gz --model runs/hippo --out labels.nii.gz
 ///   galen predict imagesTs/ --model runs/hippo --out preds/ --folds 0,1,2
 ///   galen predict flair.nii.gz t1.nii.gz --model runs/brain --out labels.nii.gz   (channels in the model's order)
-///   galen predict imagesTs/ --model exported.zip --out preds/
+///   galen predict imagesTs/ --model exported.zip --out preds/ --shard 2/8 --continue
+///   galen predict cases.json --model runs/hippo --out preds/     ({"CASE": ["ct.nii.gz"], ...}, paths relative to it)
 ///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// One scan (its channels as files, in the model's order), or a folder of scans
+    /// One scan (its channels as files, in the model's order), a folder of scans, or a list of scans (.json, .txt)
     #[arg(required = true)]
     scans: Vec<PathBuf>,
     /// Model: a folder, a zip, or a dataset in $nnUNet_results
@@ -60,9 +61,30 @@ pub struct Arguments {
     /// Precision of summed logits: nnU-Net's models were made with float16 sums and agree with it best so
     #[arg(long, value_enum, default_value_t = LogitSums::Auto, value_name = "SUMS")]
     logits: LogitSums,
+    /// Memory that a scan may take, such as 2G or 800M: sums of logits go to a scratch file in the temporary folder
+    /// where that is enough, else the bytes are named and nothing is done
+    #[arg(long, value_parser = parse_bytes, value_name = "BYTES")]
+    memory: Option<u64>,
+    /// Part I of N of the scans, for N jobs that share them
+    #[arg(long, value_name = "I/N")]
+    shard: Option<Shard>,
     /// Skip scans whose label map is already there
     #[arg(long = "continue")]
     skip_done: bool,
+}
+
+/// `2G`, `800M`, `64K` or a number of bytes.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let wrong = || format!("`{text}` is no size such as 2G, 800M or 1500000000");
+    let (digits, shift) = match text.trim_end_matches(['b', 'B', 'i']).to_uppercase() {
+        text if text.ends_with('G') => (text, 30),
+        text if text.ends_with('M') => (text, 20),
+        text if text.ends_with('K') => (text, 10),
+        text => (text, 0),
+    };
+    let digits = if shift > 0 { &digits[..digits.len() - 1] } else { digits.as_str() };
+    let size = digits.trim().parse::<f64>().ok().map(|number| number * f64::from(1u32 << shift));
+    size.filter(|size| (1.0..1e18).contains(size)).map(|size| size as u64).ok_or_else(wrong)
 }
 
 /// Which model, where a folder or zip holds several.
@@ -117,7 +139,10 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     }
     let steps = postprocess::steps(arguments.postprocessing.as_deref())?;
     let bundle = arguments.which.open(&arguments.model)?;
-    let list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
+    let mut list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
+    if let Some(shard) = arguments.shard {
+        list = shard.take(list);
+    }
     let options = Options {
         mirror: !arguments.no_mirroring,
         step: arguments.step,
@@ -140,9 +165,8 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             continue;
         }
         progress.note(scan.case.clone());
-        let written =
-            one(&predictor, scan, previous.get(&scan.case), arguments.save_probabilities, &progress)
-                .and_then(|prediction| write(prediction, &steps, &scan.out));
+        let written = one(&predictor, scan, previous.get(&scan.case), arguments, &progress)
+            .and_then(|prediction| write(prediction, &steps, &scan.out));
         match written {
             Ok(()) => done.push(scan.out.clone()),
             Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
@@ -188,25 +212,20 @@ fn one(
     predictor: &Predictor,
     scan: &Scan,
     previous: Option<&PathBuf>,
-    probabilities: bool,
+    arguments: &Arguments,
     progress: &Progress,
 ) -> Result<Prediction> {
     let image = galen_io::read_channels(&scan.images)?;
     let previous = previous.map(|file| galen_io::read_label_map(file)).transpose()?;
-    let need = predictor.peak_bytes(&image, probabilities);
-    tracing::info!("{}: needs up to {} MB of memory", scan.case, need >> 20);
-    if let Some(free) = galen_data::available_bytes() {
-        // What the scan takes is taken already.
-        let free = free as u64 + image.voxels.bytes() as u64;
-        if need > free {
-            let what = format!("needs up to {} MB of memory, {} MB are free", need >> 20, free >> 20);
-            let remedy = "use a machine with more, fewer --folds, or no --save-probabilities";
-            return Err(Error::input(&scan.case, what, remedy));
-        }
-    }
+    let need = predictor.need(&image, arguments.save_probabilities);
+    // What the scan takes is taken already.
+    let free = galen_data::available_bytes().map(|free| free as u64 + need.scan);
+    let limit = arguments.memory.or(free.map(|free| need.limit(free)));
+    let place = need.place(limit).map_err(|error| error.within(&scan.case))?;
+    tracing::info!("{}: needs up to {} MB of memory, sums in {place:?}", scan.case, need.in_memory >> 20);
     let note = |tile: usize, tiles: usize| progress.note(format!("{} tile {tile}/{tiles}", scan.case));
     predictor
-        .predict_stage(&image, previous.as_ref(), probabilities, &note)
+        .predict_placed(&image, previous.as_ref(), arguments.save_probabilities, place, &note)
         .map_err(|error| error.within(&scan.case))
 }
 

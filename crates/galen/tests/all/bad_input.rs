@@ -249,3 +249,31 @@ fn a_model_in_a_zip_predicts_as_its_folder() {
     }
     assert_eq!(read("model.nii.gz"), read("model.zip.nii.gz"));
 }
+
+#[test]
+fn a_checkpoint_that_was_cut_and_plans_of_another_time() {
+    let house = House::with_model();
+    house.scan("scan.nii.gz");
+    assert!(house.galen(&["export", "nnunet", "model", "--out", "theirs"]).status.success());
+    let arguments = ["predict", "scan.nii.gz", "--model", "theirs", "--out", "labels.nii.gz"];
+    let (checkpoint, plans) = ("theirs/fold_0/checkpoint_final.pth", "theirs/plans.json");
+    let whole = fs::read(house.path().join(checkpoint)).unwrap();
+    for part in [whole.len() / 2, whole.len() - 7, 100] {
+        fs::write(house.path().join(checkpoint), &whole[..part]).unwrap();
+        refused(&house, &arguments, &["checkpoint_final.pth", "copy the file again"]);
+    }
+    fs::write(house.path().join(checkpoint), &whole).unwrap();
+    let text = fs::read_to_string(house.path().join(plans)).unwrap();
+    for (old, new, word) in [
+        ("unet.PlainConvUNet", "unet.FutureUNet", "FutureUNet"),
+        ("resample_data_or_seg_to_shape", "resample_of_tomorrow", "resample_of_tomorrow"),
+        ("CTNormalization", "QuantumNormalization", "QuantumNormalization"),
+        ("\"transpose_forward\"", "\"forward_transpose\"", "transpose_forward"),
+        ("{", "", "plans.json"),
+    ] {
+        assert!(text.contains(old), "{old}");
+        fs::write(house.path().join(plans), text.replacen(old, new, if old == "{" { 1 } else { 99 }))
+            .unwrap();
+        refused(&house, &arguments, &[word]);
+    }
+}

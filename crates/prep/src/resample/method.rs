@@ -3,7 +3,7 @@
 //! Source: nnunetv2 2.8.1 `preprocessing/resampling`.
 
 use super::labels::TieRule;
-use super::{image, label_map, thick_axis_beyond, torch};
+use super::{Planes, all_planes, image, label_map, resize, thick_axis_beyond, torch};
 use galen_core::{Error, Result};
 use serde_json::Value;
 
@@ -92,6 +92,19 @@ impl Method {
                 image(values, from, to, order, order_z, thick.axis(current, new))
             }
             Self::Torch { thick, .. } => torch::Grid::new(from, to, thick.axis(current, new)).image(values),
+        }
+    }
+
+    /// As [`Method::image`], of planes that are made one at a time: the input is never there as a whole.
+    pub(crate) fn image_of(self, planes: &dyn Planes, change: &Change) -> Vec<f32> {
+        let Change { from, to, current, new } = *change;
+        match self {
+            Self::Spline { order, thick, .. } if from != to && thick.axis(current, new).is_none() => {
+                resize::volume_of(planes, from, to, order)
+            }
+            _ if from == to => all_planes(planes, from),
+            Self::None => all_planes(planes, from),
+            _ => self.image(&all_planes(planes, from), change),
         }
     }
 

@@ -19,9 +19,25 @@ mod torch;
 pub(crate) use half::round_to_half;
 pub use labels::TieRule;
 pub use method::{Change, Method, Thick};
+use rayon::prelude::*;
 pub use resize::Real;
-pub use slabs::LogitSlabs;
+pub use slabs::{LogitSlabs, PlaneSource, Whole};
 pub(crate) use slices::permuted;
+
+/// One channel of which planes are made when they are read.
+pub(crate) trait Planes: Sync {
+    /// Fills `out` `[y, x]` with plane `z`.
+    fn read(&self, z: usize, out: &mut [f32]);
+    /// Smallest and largest value.
+    fn range(&self) -> [f64; 2];
+}
+
+/// All planes, `[z, y, x]`.
+fn all_planes(planes: &dyn Planes, [nz, ny, nx]: [usize; 3]) -> Vec<f32> {
+    let mut values = vec![0.0; nz * ny * nx];
+    values.par_chunks_exact_mut(ny * nx).enumerate().for_each(|(z, plane)| planes.read(z, plane));
+    values
+}
 
 /// Spacing along one axis over that of another beyond which slices count as thick.
 const THICK: f64 = 3.0;

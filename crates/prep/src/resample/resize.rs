@@ -3,6 +3,7 @@
 //! Source: scikit-image 0.26 `resize(mode="edge", anti_aliasing=False, clip=True)`, which is scipy's `zoom`.
 //! Differs: the reference multiplies three weights per corner; separable sums differ by about 1e-13 relative.
 
+use super::Planes;
 use super::spline::Columns;
 use super::taps::{self, Cubic, Linear};
 use rayon::prelude::*;
@@ -171,12 +172,35 @@ fn cubic_rows<T: Real>(plane: &[T], nx: usize, out: &mut [f64], width: usize, ta
 
 /// `[z, y, x]` onto another grid, clipped to the range of the input.
 pub(super) fn volume<T: Real>(values: &[T], from: [usize; 3], to: [usize; 3], order: u8) -> Vec<T> {
-    let bounds = range(values);
+    let area = from[1] * from[2];
+    onto(&|z, take| take(&values[z * area..(z + 1) * area]), range(values), from, to, order)
+}
+
+/// As [`volume`], of planes that are made one at a time.
+pub(super) fn volume_of(planes: &dyn Planes, from: [usize; 3], to: [usize; 3], order: u8) -> Vec<f32> {
+    let each = |z: usize, take: &mut dyn FnMut(&[f32])| {
+        let mut plane = vec![0.0; from[1] * from[2]];
+        planes.read(z, &mut plane);
+        take(&plane);
+    };
+    onto(&each, planes.range(), from, to, order)
+}
+
+/// `each(z, take)` shows `take` an input plane.
+fn onto<T: Real>(
+    each: &(dyn Fn(usize, &mut dyn FnMut(&[T])) + Sync),
+    bounds: [f64; 2],
+    from: [usize; 3],
+    to: [usize; 3],
+    order: u8,
+) -> Vec<T> {
     let plane = Plane::new(order, [from[1], from[2]], [to[1], to[2]]);
     let area = to[1] * to[2];
     let mut middle = vec![0.0; from[0] * area];
-    let planes = values.par_chunks_exact(from[1] * from[2]);
-    middle.par_chunks_exact_mut(area).zip(planes).for_each(|(out, values)| plane.apply(values, out));
+    middle
+        .par_chunks_exact_mut(area)
+        .enumerate()
+        .for_each(|(z, out)| each(z, &mut |values| plane.apply(values, out)));
     let z = Axis::new(order, from[0], to[0]);
     let mut out = vec![T::default(); to[0] * area];
     let store = |out: &mut [T], row: &[f64]| {

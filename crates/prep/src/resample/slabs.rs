@@ -12,9 +12,30 @@ use galen_core::{Error, Result};
 use serde_json::Value;
 use std::ops::Range;
 
+/// Logits of which a plane is made when it is read.
+pub trait PlaneSource: Sync {
+    /// Fills `out` `[y, x]` with plane `z` of a class.
+    fn plane(&self, class: usize, z: usize, out: &mut [f32]);
+}
+
+/// Logits of all classes in memory, `[k, z, y, x]`.
+pub struct Whole<'a> {
+    /// Voxels, `(z, y, x)`.
+    pub size: [usize; 3],
+    /// Values.
+    pub values: &'a [f32],
+}
+
+impl PlaneSource for Whole<'_> {
+    fn plane(&self, class: usize, z: usize, out: &mut [f32]) {
+        let area = self.size[1] * self.size[2];
+        let start = (class * self.size[0] + z) * area;
+        out.copy_from_slice(&self.values[start..start + area]);
+    }
+}
+
 /// Evaluates logits on another grid.
-pub struct LogitSlabs<'a> {
-    values: &'a [f32],
+pub struct LogitSlabs {
     classes: usize,
     from: [usize; 3],
     to: [usize; 3],
@@ -34,7 +55,7 @@ fn cubic() -> Error {
     Error::input("plans.json, resampling_fn_probabilities", "cubic resampling of logits", remedy)
 }
 
-impl<'a> LogitSlabs<'a> {
+impl LogitSlabs {
     /// The method that plans name for logits, when it can be done by slabs.
     pub fn method(name: &str, arguments: &Value) -> Result<Method> {
         match Method::parse(name, arguments)? {
@@ -43,22 +64,14 @@ impl<'a> LogitSlabs<'a> {
         }
     }
 
-    /// Logits `[k, z, y, x]` of `classes` channels for a change of grid. `half` rounds results to float16; nnU-Net's torch functions
+    /// For logits of `classes` channels and a change of grid. `half` rounds results to float16; nnU-Net's torch functions
     /// return single precision, so it changes nothing there.
-    pub fn new(
-        values: &'a [f32],
-        classes: usize,
-        method: Method,
-        change: &Change,
-        half: bool,
-    ) -> Result<Self> {
+    pub fn new(classes: usize, method: Method, change: &Change, half: bool) -> Result<Self> {
         let Change { from, current, new, .. } = *change;
         let to = method.size(change);
         let bad = |what: String, remedy: &str| Err(Error::input("logits", what, remedy));
-        let filled = values.len() == classes * from.iter().product::<usize>();
-        if classes == 0 || !filled || from.contains(&0) || to.contains(&0) {
-            let what =
-                format!("{} values for {classes} classes of {from:?} voxels, wanted {to:?}", values.len());
+        if classes == 0 || from.contains(&0) || to.contains(&0) {
+            let what = format!("{classes} classes of {from:?} voxels, wanted {to:?}");
             return bad(what, "use the plans that the model was trained with");
         }
         let kind = match method {
@@ -85,7 +98,7 @@ impl<'a> LogitSlabs<'a> {
             }
         };
         let rounds = half && !matches!(method, Method::Torch { .. });
-        Ok(Self { values, classes, from, to, kind, rounds })
+        Ok(Self { classes, from, to, kind, rounds })
     }
 
     /// Size of the result, `(z, y, x)`.
@@ -98,15 +111,32 @@ impl<'a> LogitSlabs<'a> {
         self.classes
     }
 
+    /// The lowest and the highest input plane that an output plane reads; both grow with it.
+    pub fn reads(&self, z: usize) -> [usize; 2] {
+        match &self.kind {
+            Kind::Copy | Kind::Double { z: Axis::Same, .. } => [z, z],
+            Kind::Double { z: Axis::Nearest(picks), .. } => [picks[z]; 2],
+            Kind::Double { z: Axis::Linear(taps), .. } => taps[z].at,
+            Kind::Double { z: Axis::Cubic(_), .. } => unreachable!("refused when the evaluator was made"),
+            Kind::Single(grid) => grid.planes(z).at,
+        }
+    }
+
     /// Calls `each(z, values)` for the planes of one class, in order.
-    pub fn planes(&self, class: usize, range: Range<usize>, mut each: impl FnMut(usize, &[f32])) {
+    pub fn planes(
+        &self,
+        source: &dyn PlaneSource,
+        class: usize,
+        range: Range<usize>,
+        mut each: impl FnMut(usize, &[f32]),
+    ) {
         let area = self.to[1] * self.to[2];
         let mut read = vec![0.0; self.from[1] * self.from[2]];
         let mut out = vec![0.0; area];
         match &self.kind {
             Kind::Copy => {
                 for z in range {
-                    self.read(class, z, &mut out);
+                    source.plane(class, z, &mut out);
                     self.give(z, &mut out, &mut each);
                 }
             }
@@ -120,7 +150,7 @@ impl<'a> LogitSlabs<'a> {
                         Axis::Cubic(_) => unreachable!("refused when the evaluator was made"),
                     };
                     kept.need([a, b], |z, to| {
-                        self.read(class, z, &mut read);
+                        source.plane(class, z, &mut read);
                         plane.apply(&read, to);
                     });
                     let pairs = kept.of(a).iter().zip(kept.of(b));
@@ -140,7 +170,7 @@ impl<'a> LogitSlabs<'a> {
                 for z in range {
                     let tap = grid.planes(z);
                     kept.need(tap.at, |z, to| {
-                        self.read(class, z, &mut read);
+                        source.plane(class, z, &mut read);
                         let first = z * read.len();
                         grid.within(&|i| read[i - first], z, to);
                     });
@@ -155,12 +185,6 @@ impl<'a> LogitSlabs<'a> {
                 }
             }
         }
-    }
-
-    fn read(&self, class: usize, z: usize, out: &mut [f32]) {
-        let area = self.from[1] * self.from[2];
-        let start = (class * self.from[0] + z) * area;
-        out.copy_from_slice(&self.values[start..start + area]);
     }
 
     fn give(&self, z: usize, out: &mut [f32], each: &mut impl FnMut(usize, &[f32])) {
@@ -224,13 +248,14 @@ mod tests {
                 for to in [[9, 4, 11], [3, 8, 5], [5, 6, 7], [5, 6, 9]] {
                     let change = Change { from: [5, 6, 7], to, current, new: [1.0; 3] };
                     let values = logits(2 * 210);
-                    let slabs = LogitSlabs::new(&values, 2, method, &change, false).unwrap();
+                    let slabs = LogitSlabs::new(2, method, &change, false).unwrap();
+                    let source = Whole { size: [5, 6, 7], values: &values };
                     for class in 0..2 {
                         let whole = method.image(&values[class * 210..(class + 1) * 210], &change);
                         let mut found = Vec::new();
                         for z in (0..slabs.size()[0]).step_by(2) {
                             let end = (z + 2).min(slabs.size()[0]);
-                            slabs.planes(class, z..end, |_, plane| found.extend_from_slice(plane));
+                            slabs.planes(&source, class, z..end, |_, plane| found.extend_from_slice(plane));
                         }
                         assert_eq!(whole, found, "{method:?} {current:?} {to:?}");
                     }
@@ -244,10 +269,11 @@ mod tests {
         let change = Change { from: [1, 1, 1], to: [1, 1, 2], current: [1.0; 3], new: [1.0; 3] };
         let method = Method::Spline { order: 1, order_z: 0, thick: AUTO };
         let planes = |half| {
-            let slabs = LogitSlabs::new(&[1000.0, 1000.1], 2, method, &change, half).unwrap();
+            let slabs = LogitSlabs::new(2, method, &change, half).unwrap();
+            let source = Whole { size: [1, 1, 1], values: &[1000.0, 1000.1] };
             [0, 1].map(|class| {
                 let mut first = 0.0;
-                slabs.planes(class, 0..1, |_, plane| first = plane[0]);
+                slabs.planes(&source, class, 0..1, |_, plane| first = plane[0]);
                 first
             })
         };

@@ -2,7 +2,7 @@
 //! Every file found under `GALEN_GOLDENS` is run; without the folder the tests say so and pass.
 
 use crate::goldens::{files, goldens, npz, npz_keys, npz_shape};
-use galen_prep::resample::{Change, LogitSlabs, Method, TieRule, image_f64, thick_axis};
+use galen_prep::resample::{Change, LogitSlabs, Method, TieRule, Whole, image_f64, thick_axis};
 use serde_json::json;
 use std::io::Read;
 use std::path::Path;
@@ -128,10 +128,11 @@ impl<'a> Case<'a> {
     fn half(&self, key: &str, method: Method) {
         let input = self.input.iter().map(|&v| half(v)).collect::<Vec<f32>>();
         let classes = input.len() / self.voxels();
-        let slabs = LogitSlabs::new(&input, classes, method, &self.change, true).unwrap();
+        let slabs = LogitSlabs::new(classes, method, &self.change, true).unwrap();
+        let source = Whole { size: self.change.from, values: &input };
         let mut ours = Vec::new();
         for class in 0..classes {
-            slabs.planes(class, 0..slabs.size()[0], |_, plane| ours.extend_from_slice(plane));
+            slabs.planes(&source, class, 0..slabs.size()[0], |_, plane| ours.extend_from_slice(plane));
         }
         let theirs = npz_half(self.file, key);
         let equal = ours.iter().zip(&theirs).filter(|(a, b)| a == b).count();

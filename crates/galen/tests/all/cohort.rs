@@ -1,0 +1,111 @@
+//! Cohorts in parts: lists of scans, shards, and job files whose commands do what they promise.
+
+use crate::house::{House, files};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+/// Five scans in `in/`.
+fn cohort() -> House {
+    let house = House::with_model();
+    for case in ["a", "b", "c", "d", "e"] {
+        house.scan(&format!("in/{case}_0000.nii.gz"));
+    }
+    house
+}
+
+/// Runs a shell command line in the house with this binary first on the path.
+fn shell(house: &House, script: &str, variable: &str, value: &str) {
+    let binary = Path::new(env!("CARGO_BIN_EXE_galen")).parent().unwrap();
+    let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap_or_default());
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).current_dir(house.path()).env("PATH", path).env(variable, value);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{script}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn printed(house: &House, arguments: &[&str]) -> String {
+    let output = house.galen(arguments);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+const PREDICT: [&str; 7] = ["predict", "in", "--model", "model", "--out", "it's out", "--no-mirroring"];
+
+#[test]
+fn the_parts_of_a_slurm_array_make_the_cohort() {
+    let house = cohort();
+    let before = ["batch", "slurm", "--parts", "2", "--cores", "1", "--"];
+    let script = printed(&house, &[&before[..], &PREDICT].concat());
+    assert!(script.starts_with("#!/bin/bash\n") && script.contains("#SBATCH --array=1-2\n"), "{script}");
+    let last = script.lines().last().unwrap();
+    shell(&house, last, "SLURM_ARRAY_TASK_ID", "1");
+    assert_eq!(files(&house.path().join("it's out")), ["a.nii.gz", "c.nii.gz", "e.nii.gz"]);
+    shell(&house, last, "SLURM_ARRAY_TASK_ID", "2");
+    assert_eq!(files(&house.path().join("it's out")).len(), 5);
+}
+
+#[test]
+fn the_pods_of_a_kubernetes_job_make_the_cohort() {
+    let house = cohort();
+    let before = ["batch", "kubernetes", "--parts", "3", "--image", "galen:1", "--volume", "claim", "--"];
+    let job: serde_json::Value =
+        serde_json::from_str(&printed(&house, &[&before[..], &PREDICT].concat())).unwrap();
+    assert_eq!((&job["apiVersion"], &job["kind"]), (&"batch/v1".into(), &"Job".into()));
+    assert_eq!((&job["spec"]["completions"], &job["spec"]["completionMode"]), (&3.into(), &"Indexed".into()));
+    let container = &job["spec"]["template"]["spec"]["containers"][0];
+    let command = container["command"][2].as_str().unwrap();
+    for index in ["0", "1", "2"] {
+        shell(&house, command, "JOB_COMPLETION_INDEX", index);
+    }
+    assert_eq!(files(&house.path().join("it's out")).len(), 5);
+}
+
+#[test]
+fn a_list_names_the_scans() {
+    let house = cohort();
+    fs::write(
+        house.path().join("cases.json"),
+        r#"{"first": ["in/a_0000.nii.gz"], "last": ["in/e_0000.nii.gz"]}"#,
+    )
+    .unwrap();
+    let arguments = ["predict", "cases.json", "--model", "model", "--out", "out", "--no-mirroring"];
+    printed(&house, &arguments);
+    assert_eq!(files(&house.path().join("out")), ["first.nii.gz", "last.nii.gz"]);
+}
+
+#[test]
+fn memory_is_kept_or_the_bytes_are_named() {
+    let house = cohort();
+    let run = |memory: &str, out: &str| {
+        let arguments = ["predict", "in/a_0000.nii.gz", "--model", "model", "--out", out, "--memory", memory];
+        house.galen(&arguments)
+    };
+    assert!(run("1G", "one.nii.gz").status.success());
+    let output = run("20K", "two.nii.gz");
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{stderr}");
+    assert!(stderr.contains("bytes of memory") && stderr.contains("the limit is 20480"), "{stderr}");
+    assert!(!house.path().join("two.nii.gz").exists());
+    // The bytes that it names are enough, with the sums in a scratch file, and change nothing.
+    let named = stderr.split("needs ").nth(1).and_then(|rest| rest.split(' ').next()).unwrap();
+    assert!(run(named, "two.nii.gz").status.success());
+    let read = |name: &str| fs::read(house.path().join(name)).unwrap();
+    assert_eq!(read("one.nii.gz"), read("two.nii.gz"));
+}
+
+#[test]
+fn what_no_job_can_run_is_refused() {
+    let house = House::empty();
+    for (arguments, word) in [
+        (&["batch", "slurm", "--parts", "2", "--", "train", "data"][..], "predict"),
+        (&["batch", "slurm", "--parts", "2", "--", "predict", "in", "--shard", "1/2"], "--shard"),
+        (&["batch", "kubernetes", "--parts", "2", "--", "predict", "in"], "--image"),
+        (&["batch", "slurm", "--parts", "0", "--", "predict", "in"], "parts"),
+        (&["batch", "slurm", "--parts", "2", "--memory", "8 G; rm", "--", "predict", "in"], "memory"),
+    ] {
+        let output = house.galen(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains(word), "{arguments:?}");
+    }
+}
