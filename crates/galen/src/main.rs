@@ -3,6 +3,7 @@
 mod figure;
 mod nnunet_roots;
 mod phantom;
+mod rate;
 mod report;
 mod report_data;
 mod scans;

@@ -5,4 +5,5 @@ mod evaluate_kinds;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;
+mod rate;
 mod verify;
