@@ -586,7 +586,9 @@ def lesion():
 def image():
     import torch
     from monai.metrics import MultiScaleSSIMMetric, SSIMMetric
+    from scipy.stats import entropy
     from skimage import metrics as sm
+    from sklearn.metrics import mutual_info_score
 
     cases = []
     for name, size, noise in [("2D", (40, 52), 0.1), ("3D", (14, 18, 16), 0.05), ("3D, strong noise", (12, 13, 21), 0.5)]:
@@ -599,6 +601,10 @@ def image():
             "nrmse/euclidean": sm.normalized_root_mse(a, b), "ssim/uniform7/sample-cov (skimage default)": ssim(), "ssim/uniform7/population": ssim(use_sample_covariance=False),
             "ssim/gauss11 s1.5/population/valid (skimage)": ssim(gaussian_weights=True, sigma=1.5, use_sample_covariance=False), "ncc": np.corrcoef(a.ravel(), b.ravel())[0, 1],
         }
+        # The bins of numpy's joint histogram, in nats.
+        joint = np.histogram2d(a.ravel(), b.ravel(), bins=32)[0]
+        expected["mutual-information/32 bins"] = mutual_info_score(None, None, contingency=joint)
+        expected["nmi/32 bins"] = (entropy(joint.sum(1)) + entropy(joint.sum(0))) / entropy(joint.ravel())
         if len(size) == 3:
             slices = [sm.structural_similarity(u, v, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False) for u, v in zip(a, b)]
             expected["ssim/slice-mean/gauss11"] = np.mean(slices)
@@ -610,6 +616,26 @@ def image():
     t = lambda v: torch.tensor(v[None, None])
     value = MultiScaleSSIMMetric(spatial_dims=2, data_range=1.0, kernel_size=11, kernel_sigma=1.5)(t(b), t(a))[0, 0]
     cases.append(case("five scales", {"formula": [1, 176, 192]}, {"ms-ssim/5 scales": value}, {"data_range": 1.0}))
+    return cases
+
+
+def registration():
+    cases = []
+    for name, n, noise in [("twenty landmarks", 20, 2.0), ("one landmark", 1, 1.0), ("all right", 5, 0.0)]:
+        fixed = np.round(rng.random((n, 3)) * 100, 2)
+        moved = np.round(fixed + noise * rng.normal(size=(n, 3)), 2)
+        d = np.sort(np.linalg.norm(fixed - moved, axis=1))
+        expected = {"tre/mean": d.mean(), "tre/median": np.median(d), "tre/max": d.max(), "tre30": d[-max(1, -(-3 * n // 10)):].mean()}
+        cases.append(case(name, {"fixed": fixed.tolist(), "moved": moved.tolist()}, expected))
+    for name, size, strength in [("smooth", (7, 8, 9), 0.1), ("folding", (6, 9, 7), 1.5), ("no motion", (4, 4, 5), 0.0)]:
+        field = np.round(strength * rng.normal(size=(3, *size)), 4)
+        slopes = np.stack([np.stack(np.gradient(part)) for part in field])[:, :, 1:-1, 1:-1, 1:-1]
+        determinant = np.linalg.det(np.moveaxis(slopes, (0, 1), (-2, -1)) + np.eye(3))
+        expected = {
+            "folding-ratio": (determinant <= 0).mean(), "sdlogj": np.log(np.maximum(determinant, 1e-9)).std(),
+            "jacobian/min": determinant.min(), "jacobian/max": determinant.max(),
+        }
+        cases.append(case(name, {"size": list(size), "field": field.ravel().tolist()}, expected))
     return cases
 
 
@@ -704,7 +730,7 @@ FAMILIES = {
     "survival": (survival, ["scikit-survival", "lifelines"]), "agreement": (agreement, ["pingouin", "krippendorff", "scipy", "scikit-learn", "statsmodels", "numpy"]),
     "fairness": (fairness, ["fairlearn", "scikit-learn"]), "conformal": (conformal, ["numpy"]), "tests": (tests, ["scipy", "statsmodels", "pingouin"]),
     "text": (text, ["sacrebleu", "rouge-score", "nltk"]), "seg": (seg, ["monai", "surface-distance", "MedPy", "SimpleITK", "scikit-image", "nnunetv2", "scikit-learn", "scipy"]),
-    "lesion": (lesion, ["connected-components-3d", "torchmetrics"]), "image": (image, ["scikit-image", "monai"]), "features": (features, ["scipy", "numpy"]),
+    "lesion": (lesion, ["connected-components-3d", "torchmetrics"]), "image": (image, ["scikit-image", "monai", "scikit-learn", "scipy"]), "registration": (registration, ["numpy"]), "features": (features, ["scipy", "numpy"]),
     "detection2d": (detection2d, ["pycocotools"]), "froc": (froc, ["monai"]),
 }
 

@@ -5,6 +5,7 @@ mod nnunet_roots;
 mod phantom;
 mod postprocess;
 mod probabilities;
+mod rate;
 mod report;
 mod report_data;
 mod scans;

@@ -62,6 +62,73 @@ pub fn bootstrap(
     (percentile(&statistics, 0.025), percentile(&statistics, 0.975))
 }
 
+/// Cases by what they belong to (such as patients), in the order of first cases: what is drawn together.
+pub fn clusters(names: &[String]) -> Vec<Vec<usize>> {
+    let mut numbers = std::collections::BTreeMap::new();
+    let mut all: Vec<Vec<usize>> = Vec::new();
+    for (case, name) in names.iter().enumerate() {
+        let number = *numbers.entry(name).or_insert(all.len());
+        if number == all.len() {
+            all.push(Vec::new());
+        }
+        all[number].push(case);
+    }
+    all
+}
+
+/// A 95 % interval over draws of clusters, by percentiles and bias-corrected and accelerated (Efron 1987; the
+/// acceleration leaves out one cluster at a time). Draws without a value are left out.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ClusteredInterval {
+    /// 2.5th and 97.5th percentile.
+    pub percentile: [f64; 2],
+    /// The same, corrected.
+    pub bca: [f64; 2],
+}
+
+/// Interval of `statistic` (of cases) when clusters are drawn; `None` when it has no value, or below two clusters.
+pub fn clustered_interval(
+    clusters: &[Vec<usize>],
+    draws: usize,
+    seed: u64,
+    statistic: impl Fn(&[usize]) -> f64,
+) -> Option<ClusteredInterval> {
+    use crate::statistics::{normal_quantile, normal_tail};
+    let gathered = |numbers: &mut dyn Iterator<Item = usize>| -> Vec<usize> {
+        numbers.flat_map(|number| clusters[number].iter().copied()).collect()
+    };
+    let whole = statistic(&gathered(&mut (0..clusters.len())));
+    if clusters.len() < 2 || !whole.is_finite() {
+        return None;
+    }
+    let mut source = Draws::new(clusters.len(), seed);
+    let mut found: Vec<f64> = (0..draws)
+        .map(|_| statistic(&gathered(&mut source.next().iter().copied())))
+        .filter(|value| value.is_finite())
+        .collect();
+    found.sort_by(f64::total_cmp);
+    let left_out: Vec<f64> = (0..clusters.len())
+        .map(|one| statistic(&gathered(&mut (0..clusters.len()).filter(|number| *number != one))))
+        .filter(|value| value.is_finite())
+        .collect();
+    let centre = left_out.iter().sum::<f64>() / left_out.len() as f64;
+    let power = |p: i32| left_out.iter().map(|v| (centre - v).powi(p)).sum::<f64>();
+    let spread = power(2).powf(1.5);
+    let acceleration = if spread > 0.0 { power(3) / (6.0 * spread) } else { 0.0 };
+    // Ties with the whole count half, as a draw that equals it is neither below nor above.
+    let below = found.iter().filter(|v| **v < whole).count() as f64;
+    let equal = found.iter().filter(|v| **v == whole).count() as f64;
+    let bias = normal_quantile((below + equal / 2.0) / found.len() as f64);
+    let corrected = |p: f64| {
+        let z = bias + normal_quantile(p);
+        1.0 - normal_tail(bias + z / (1.0 - acceleration * z))
+    };
+    let at = |p: f64| percentile(&found, p);
+    let plain = [at(0.025)?, at(0.975)?];
+    let bca = if bias.is_finite() { [at(corrected(0.025))?, at(corrected(0.975))?] } else { plain };
+    Some(ClusteredInterval { percentile: plain, bca })
+}
+
 /// Draws of cases with replacement, one after another.
 pub struct Draws {
     random: ChaCha8Rng,
@@ -125,6 +192,26 @@ mod tests {
         assert_ne!(interval.low, bootstrap_mean(&values, 4).low);
         let width = interval.high.unwrap() - interval.low.unwrap();
         assert!((width / (2.0 * 1.96 / 2400f64.sqrt()) - 1.0).abs() < 0.08, "{width}");
+    }
+
+    #[test]
+    fn clusters_widen_the_interval_and_skew_moves_it() {
+        let values: Vec<f64> = (0..60).map(|i| f64::from(i / 6) + f64::from(i % 6) / 100.0).collect();
+        let mean = |cases: &[usize]| cases.iter().map(|&c| values[c]).sum::<f64>() / cases.len() as f64;
+        let names = |size: usize| -> Vec<String> { (0..60).map(|i| format!("p{}", i / size)).collect() };
+        let width = |size: usize| {
+            let [low, high] = clustered_interval(&clusters(&names(size)), 2000, 1, mean).unwrap().percentile;
+            high - low
+        };
+        // Six equal cases are one piece of evidence: the interval is about the square root of 6 as wide.
+        assert!((width(6) / width(1) / 6f64.sqrt() - 1.0).abs() < 0.1, "{} {}", width(6), width(1));
+        let skewed: Vec<f64> = (0..40).map(|i| (f64::from(i) / 8.0).exp()).collect();
+        let mean = |cases: &[usize]| cases.iter().map(|&c| skewed[c]).sum::<f64>() / cases.len() as f64;
+        let each: Vec<Vec<usize>> = (0..40).map(|i| vec![i]).collect();
+        let found = clustered_interval(&each, 4000, 1, mean).unwrap();
+        assert!(found.bca[0] > found.percentile[0] && found.bca[1] > found.percentile[1], "{found:?}");
+        assert_eq!(clustered_interval(&each[..1], 100, 1, mean), None);
+        assert_eq!(clusters(&["b".into(), "a".into(), "b".into()]), [vec![0, 2], vec![1]]);
     }
 
     #[test]

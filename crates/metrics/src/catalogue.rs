@@ -2,8 +2,8 @@
 
 use crate::measures::Definition;
 use crate::{
-    agreement, classification, conformal, detection, fairness, features, image, masks, statistics, survival,
-    text,
+    agreement, classification, conformal, detection, fairness, features, image, masks, registration,
+    statistics, survival, text,
 };
 
 /// Kinds of evaluation, as on the command line.
@@ -23,6 +23,7 @@ pub const KINDS: &[&str] = &[
     "fairness",
     "conformal",
     "tests",
+    "registration",
 ];
 
 /// Tools whose name in an id marks a convention; other ids are the same everywhere.
@@ -51,6 +52,7 @@ pub fn definitions(kind: &str) -> Vec<&'static Definition> {
         "froc" => &[detection::froc::DEFINITIONS],
         "image" => image::DEFINITIONS,
         "features" => &[features::DEFINITIONS],
+        "registration" => &[registration::DEFINITIONS],
         "text" => text::DEFINITIONS,
         "binary" => classification::binary::DEFINITIONS,
         "multiclass" => &[classification::multiclass::DEFINITIONS],

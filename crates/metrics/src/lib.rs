@@ -22,6 +22,8 @@ pub mod masks;
 pub mod measures;
 mod overlap;
 pub mod postprocessing;
+pub mod recommend;
+pub mod registration;
 pub mod statistics;
 pub mod summary;
 pub mod surface;

@@ -51,7 +51,7 @@ pub fn svg(figure: &Figure) -> Markup {
     let slanted = !figure.x.names.is_empty() && widest > room - 6.0;
     let under = if slanted { 24.0 + (widest * 0.5).min(90.0) } else { 20.0 };
     let legend = legend(&figure.marks);
-    let bottom = under + 20.0 + LEGEND * legend.len().div_ceil(2) as f64;
+    let bottom = under + 22.0 + LEGEND * legend.len().div_ceil(2) as f64;
     let x = Scale { from: x_range, to: [left, WIDTH - RIGHT] };
     let y = Scale { from: y_range, to: [HEIGHT - bottom, TOP] };
     let base = HEIGHT - bottom;
@@ -79,7 +79,7 @@ pub fn svg(figure: &Figure) -> Markup {
             @for mark in &figure.marks { (draw(mark, &x, &y)) }
             @for (number, (name, colour, dashed)) in legend.iter().enumerate() {
                 @let (column, line) = (number % 2, number / 2);
-                @let (px, py) = (left + column as f64 * (WIDTH - left) / 2.0, base + under + 28.0 + LEGEND * line as f64);
+                @let (px, py) = (left + column as f64 * (WIDTH - left) / 2.0, base + under + 31.0 + LEGEND * line as f64);
                 path class=(format!("l k{}{}", colour % 6, if *dashed { " d" } else { "" })) d=(format!("M{px} {}h22", py - 4.0)) {}
                 text x=(px + 28.0) y=(py) { (name) }
             }

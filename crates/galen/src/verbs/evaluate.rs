@@ -1,5 +1,6 @@
 //! `galen evaluate`: label maps against a reference, and every other kind of answer (`--kind`).
 
+mod advice;
 mod columns;
 mod files;
 mod inputs;
@@ -30,6 +31,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 ///   galen evaluate --pred preds/ --ref labelsTs/ --out summary.json --report report.html
 ///   galen evaluate --kind binary --input scores.csv --json         (columns label, score)
 ///   galen evaluate --kind survival --input cases.csv --survival s.csv   (columns time, event, risk)
+///   galen evaluate --recommend task.toml                           (which metrics fit: level, tubular = true, ...)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -54,12 +56,19 @@ pub struct Arguments {
     /// Self-contained HTML report
     #[arg(long, value_name = "FILE")]
     report: Option<PathBuf>,
+    /// Name the metrics that fit a task described in a TOML file (level = "semantic", tubular = true, ...)
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["pred", "reference", "kind", "input", "out", "report", "labels", "tolerance", "partial"])]
+    recommend: Option<PathBuf>,
     #[command(flatten)]
     kinds: kinds::Options,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
+    if let Some(task) = &arguments.recommend {
+        arguments.kinds.refuse_without_kind()?;
+        return advice::run(task, session);
+    }
     let tolerance = arguments.tolerance.unwrap_or(1.0);
     if !(tolerance >= 0.0 && tolerance.is_finite()) {
         return Err(Error::input("--tolerance", "not a distance", "give millimetres, for example 1"));

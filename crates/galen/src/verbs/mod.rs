@@ -11,6 +11,7 @@ mod info;
 mod plan;
 mod predict;
 mod quickstart;
+mod rate;
 mod train;
 mod verify;
 
@@ -21,35 +22,22 @@ pub use verify::planner;
 use crate::session::{Exit, Session};
 use galen_core::Result;
 
-/// What Galen does.
+/// What Galen does. Each verb's own documentation is its help, so the variants carry none: it would hide the examples.
 #[derive(clap::Subcommand)]
 pub enum Verb {
-    /// The whole workflow on a built-in phantom; ends in an HTML report
     Quickstart(quickstart::Arguments),
-    /// What is this file, dataset or model?
     Info(info::Arguments),
-    /// Bring in datasets of other layouts and models of nnU-Net
     Import(import::Arguments),
-    /// Write a model as nnU-Net reads it
     Export(export::Arguments),
-    /// Every problem of a dataset, with its remedy
     Check(check::Arguments),
-    /// Fingerprint and plan of a dataset, as nnU-Net v2 makes them
     Plan(plan::Arguments),
-    /// Train one fold
     Train(train::Arguments),
-    /// Segment scans with a trained model (alias: segment)
     #[command(visible_alias = "segment")]
     Predict(Box<predict::Arguments>),
-    /// Label maps from the mean probabilities of several models
     Ensemble(ensemble::Arguments),
-    /// Print a job file that runs a verb over a cohort on a cluster
     Batch(batch::Arguments),
-    /// The best configuration or pair of them in cross-validation, and its post-processing
     FindBest(find_best::Arguments),
-    /// Compare label maps with a reference
     Evaluate(Box<evaluate::Arguments>),
-    /// Compare methods under one protocol
     Verify(verify::Arguments),
 }
 

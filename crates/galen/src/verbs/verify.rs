@@ -33,20 +33,30 @@ use std::path::PathBuf;
 ///   galen verify protocol.toml --out comparison
 ///   galen verify protocol.toml --out shard1 --shard 1/2     (and 2/2 elsewhere)
 ///   galen verify protocol.toml --out comparison --merge shard1,shard2
+///   galen verify rate study.toml --out answers.csv          (people judge pictures: see galen verify rate --help)
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
     /// Protocol (TOML)
-    protocol: PathBuf,
+    #[arg(required = true)]
+    protocol: Option<PathBuf>,
     /// Folder for results, tables and page
-    #[arg(long, short)]
-    out: PathBuf,
+    #[arg(long, short, required = true)]
+    out: Option<PathBuf>,
     /// Run part I of N only; tables are made when all parts are in one folder (see --merge)
     #[arg(long, value_name = "I/N", value_parser = parse_shard)]
     shard: Option<Shard>,
     /// Take the results of these folders instead of running anything
     #[arg(long, value_delimiter = ',', value_name = "DIRS", conflicts_with = "shard")]
     merge: Vec<PathBuf>,
+    #[command(subcommand)]
+    other: Option<Other>,
+}
+
+/// What verifies without a protocol.
+#[derive(clap::Subcommand)]
+enum Other {
+    Rate(super::rate::Arguments),
 }
 
 /// Part of a comparison.
@@ -66,8 +76,14 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    let protocol = Protocol::read(&arguments.protocol)?;
-    let out = Out { folder: arguments.out.clone() };
+    if let Some(Other::Rate(rate)) = &arguments.other {
+        return super::rate::run(rate, session);
+    }
+    let (Some(protocol), Some(out)) = (&arguments.protocol, &arguments.out) else {
+        return Err(Error::bug("verify", "arguments that are required are not there"));
+    };
+    let protocol = Protocol::read(protocol)?;
+    let out = Out { folder: out.clone() };
     if protocol.kind == Kind::Train {
         return trained(&protocol, arguments, &out, session);
     }

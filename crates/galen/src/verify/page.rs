@@ -134,7 +134,10 @@ pub fn page(
     about: &[(String, Vec<String>)],
     pictures: Pictures,
 ) -> String {
-    let best = &board.methods[leaderboard.order[0]];
+    let best = leaderboard.mean_rank[leaderboard.order[0]];
+    let leading = leaderboard.order.iter().filter(|&&method| leaderboard.mean_rank[method] == best);
+    let leading: Vec<&str> = leading.map(|&method| board.methods[method].as_str()).collect();
+    let verb = if leading.len() == 1 { "leads" } else { "share the lead" };
     let figures = figures(board, leaderboard);
     let markup = html! {
         (DOCTYPE)
@@ -153,8 +156,8 @@ pub fn page(
                     h1 { (board.title) }
                     p.verdict.neutral {
                         span.sign aria-hidden="true" { "→" }
-                        span { (best) " leads by " (board.columns[0].name) " (mean rank "
-                            (short(leaderboard.mean_rank[leaderboard.order[0]])) " of " (board.methods.len()) ")." }
+                        span { (leading.join(", ")) " " (verb) " by " (board.columns[0].name) " (mean rank " (short(best)) " of "
+                            (board.methods.len()) ")." }
                     }
                     ul.notes { @for note in &board.notes { li { (note) } } }
                 }

@@ -140,6 +140,50 @@ fn files_become_numbers() {
 }
 
 #[test]
+fn a_task_gets_its_metrics_and_patients_their_intervals() {
+    let house = House::empty();
+    write(&house, "task.toml", "level = 'semantic'\ntubular = true\nempty-references = true\n");
+    let output = house.galen(&["evaluate", "--recommend", "task.toml", "--json"]);
+    let advice: Json = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(advice["report"][0]["id"], "cldice/lee-skimage");
+    assert!(advice["avoid"].as_array().unwrap().iter().any(|a| a["id"] == "dice/monai"));
+    write(&house, "wrong.toml", "level = 'image'\ntubular = true\n");
+    refused(&house, &["--recommend", "wrong.toml"], "tubes, borders, outliers and volumes belong to masks");
+    write(&house, "wrong.toml", "level = 'image'\ntubula = true\n");
+    refused(&house, &["--recommend", "wrong.toml"], "unknown field `tubula`");
+    let rows = |patients: usize| -> String {
+        let row =
+            |i: usize| format!("{},0.{},p{}\n", i % 2, (i * 7 + i % 2 * 20) % 83 + 10, i / 2 % patients);
+        "label,score,patient\n".to_owned() + &(0..40).map(row).collect::<String>()
+    };
+    write(&house, "few.csv", &rows(4));
+    write(&house, "many.csv", &rows(20));
+    let width = |file: &str| {
+        let m = measured(&house, &["--kind", "binary", "--input", file]);
+        let at = |id: &str| m["values"][id].as_f64().unwrap();
+        at("auroc-ci95/percentile/high") - at("auroc-ci95/percentile/low")
+    };
+    assert!(width("few.csv") > 0.0 && width("many.csv") > 0.0 && width("few.csv") != width("many.csv"));
+}
+
+#[test]
+fn landmarks_and_fields_are_measured() {
+    let house = House::empty();
+    write(&house, "fixed.csv", "x,y,z\n0,0,0\n1,2,3\n");
+    write(&house, "moved.csv", "x,y,z\n3,0,4\n1,2,3\n");
+    let m = measured(&house, &["--kind", "registration", "--pred", "moved.csv", "--ref", "fixed.csv"]);
+    assert_eq!((&m["values"]["tre/mean"], &m["values"]["tre30"]), (&2.5.into(), &5.0.into()));
+    refused(&house, &["--kind", "registration", "--pred", "moved.csv"], "give --pred and --ref, or neither");
+    refused(&house, &["--kind", "registration"], "nothing to measure");
+    write(&house, "short.csv", "x,y,z\n0,0,0\n");
+    refused(
+        &house,
+        &["--kind", "registration", "--pred", "short.csv", "--ref", "fixed.csv"],
+        "2 and 1 landmarks",
+    );
+}
+
+#[test]
 fn bad_input_gets_a_sentence() {
     let house = House::empty();
     let table = |name: &str, text: &str| write(&house, name, text);

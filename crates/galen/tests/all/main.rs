@@ -7,4 +7,5 @@ mod find_best;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;
+mod rate;
 mod verify;

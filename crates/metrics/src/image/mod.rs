@@ -1,5 +1,6 @@
 //! An image against its reference: errors, signal to noise, structural similarity.
 
+mod information;
 pub mod ssim;
 
 use crate::measures::{Definition, Measures, define, ratio};
@@ -7,7 +8,7 @@ use crate::statistics::correlation::pearson;
 use galen_core::{Error, Result};
 
 /// Definitions of the ids of `--kind image`.
-pub static DEFINITIONS: &[&[Definition]] = &[ERRORS, ssim::DEFINITIONS];
+pub static DEFINITIONS: &[&[Definition]] = &[ERRORS, information::DEFINITIONS, ssim::DEFINITIONS];
 
 static ERRORS: &[Definition] = &[
     define(
@@ -113,6 +114,7 @@ impl Images {
         m.put("nrmse/euclidean", ratio(squares, energy).sqrt());
         m.put("psnr", 10.0 * (self.range * self.range / mse).log10());
         m.put("ncc", pearson(&self.reference, &self.image));
+        information::measure(self, &mut m);
         ssim::measure(self, &mut m)?;
         Ok(m)
     }

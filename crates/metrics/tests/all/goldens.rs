@@ -10,7 +10,7 @@ use galen_metrics::image::Images;
 use galen_metrics::masks::{Pair, conventions, lesions};
 use galen_metrics::statistics::{correlation, mcnemar, multiplicity, permutation, wilcoxon};
 use galen_metrics::survival::{Predicted, Survival};
-use galen_metrics::{Measures, catalogue, conformal, fairness, features, text};
+use galen_metrics::{Measures, catalogue, conformal, fairness, features, registration, text};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
@@ -121,6 +121,17 @@ fn images(input: &Json, range: f64) -> Measures {
     Images::new([1, 176, 192], reference, image, range).unwrap().measure().unwrap()
 }
 
+fn registered(input: &Json) -> Measures {
+    let points = |name: &str| -> Vec<[f64; 3]> {
+        matrix(&input[name]).into_iter().map(|row| row.try_into().unwrap()).collect()
+    };
+    if input["field"].is_null() {
+        return registration::landmarks(&points("fixed"), &points("moved")).unwrap();
+    }
+    let size: Vec<usize> = numbers(&input["size"]).iter().map(|n| *n as usize).collect();
+    registration::deformation(&numbers(&input["field"]), size.try_into().unwrap()).unwrap()
+}
+
 fn boxes(input: &Json) -> Measures {
     let list = |name: &str| input[name].as_array().unwrap().clone();
     let bounds = |v: &Json| numbers(&v["bbox"]).try_into().unwrap();
@@ -156,7 +167,10 @@ fn candidates(input: &Json, options: &Json) -> Measures {
 fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
     match kind {
         "binary" => {
-            Binary::new(&numbers(&input["label"]), &numbers(&input["score"])).unwrap().measure(0.5, 0.2)
+            let table = Binary::new(&numbers(&input["label"]), &numbers(&input["score"])).unwrap();
+            let mut m = table.measure(0.5, 0.2);
+            m.append(table.intervals(None, 0));
+            m
         }
         "multiclass" => table(input).measure(),
         "multilabel" => Multilabel::new(&matrix(&input["y"]), matrix(&input["s"])).unwrap().measure(),
@@ -189,6 +203,7 @@ fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
             let (real, generated) = (matrix_of(&input["real"]), matrix_of(&input["generated"]));
             features::measure(real.as_ref(), generated.as_ref()).unwrap()
         }
+        "registration" => registered(input),
         "detection2d" => boxes(input),
         "froc" => candidates(input, options),
         other => panic!("{other}: no such family"),

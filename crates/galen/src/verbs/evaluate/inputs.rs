@@ -2,11 +2,11 @@
 
 use super::columns::Columns;
 use galen_core::{Error, Result};
-use galen_metrics::Measures;
 use galen_metrics::agreement::Ratings;
 use galen_metrics::classification::{Binary, Multiclass, Multilabel};
 use galen_metrics::statistics::{correlation, delong, mcnemar, multiplicity, permutation, wilcoxon};
 use galen_metrics::survival::{Predicted, Survival};
+use galen_metrics::{Measures, registration};
 use std::path::{Path, PathBuf};
 
 const LABEL: &[&str] = &["label", "y", "y_true", "target"];
@@ -16,6 +16,30 @@ const SCORE: &[&str] = &["score", "p", "prob", "probability", "y_score"];
 pub fn binary(file: &Path) -> Result<Binary> {
     let table = Columns::read(file)?;
     Binary::new(&table.numbers(LABEL)?, &table.numbers(SCORE)?).map_err(|e| e.within(file.display()))
+}
+
+/// The same, with the patients of a column `patient` where there is one.
+pub fn binary_of_patients(file: &Path) -> Result<(Binary, Option<Vec<String>>)> {
+    let table = Columns::read(file)?;
+    let patients = table.has(&["patient"]).then(|| table.texts(&["patient"])).transpose()?;
+    Ok((binary(file)?, patients))
+}
+
+/// Landmarks `[z, y, x]` in mm: columns `x,y,z`.
+pub fn landmarks(file: &Path) -> Result<Vec<[f64; 3]>> {
+    let table = Columns::read(file)?;
+    let (x, y, z) = (table.numbers(&["x"])?, table.numbers(&["y"])?, table.numbers(&["z"])?);
+    Ok((0..x.len()).map(|i| [z[i], y[i], x[i]]).collect())
+}
+
+/// Numbers of a displacement field `[3, z, y, x]` in voxels.
+pub fn displacements(file: &Path) -> Result<Measures> {
+    let array = array(file)?;
+    let [3, z, y, x] = array.shape[..] else {
+        let what = format!("has the shape {:?}", array.shape);
+        return Err(Error::input(file.display(), what, "give [3, z, y, x]: parts along z, y, x in voxels"));
+    };
+    registration::deformation(&array.values, [z, y, x]).map_err(|error| error.within(file.display()))
 }
 
 /// Columns `label,p0,p1,..`.

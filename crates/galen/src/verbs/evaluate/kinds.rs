@@ -14,7 +14,7 @@ use galen_kernels::components::Connectivity;
 use galen_metrics::catalogue::{definition, tool};
 use galen_metrics::detection::coco;
 use galen_metrics::masks::{conventions as mask_conventions, lesions};
-use galen_metrics::{Definition, Measures, conformal, fairness, features, text as texts};
+use galen_metrics::{Definition, Measures, conformal, fairness, features, registration, text as texts};
 use rayon::prelude::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -79,7 +79,7 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
     if kind == "conformal" {
         return conformal_sets(options, document);
     }
-    if ["seg", "lesion", "detection2d", "image", "features"].contains(&kind) {
+    if ["seg", "lesion", "detection2d", "image", "features", "registration"].contains(&kind) {
         return two_files(arguments, kind, document);
     }
     let files: Vec<PathBuf> = options.input.iter().chain(&arguments.pred).cloned().collect();
@@ -115,7 +115,12 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
         "binary" => {
             let threshold = probability("--threshold", options.threshold, 0.5, 1.0)?;
             let pt = probability("--pt", options.pt, 0.2, 0.999_999)?;
-            inputs::binary(file)?.measure(threshold, pt)
+            let seed = options.seed.unwrap_or(0);
+            settings.insert("seed", seed.into());
+            let (table, patients) = inputs::binary_of_patients(file)?;
+            let mut values = table.measure(threshold, pt);
+            values.append(table.intervals(patients.as_deref(), seed));
+            values
         }
         "multiclass" => inputs::multiclass(file)?.measure(),
         "multilabel" => inputs::multilabel(file)?.measure(),
@@ -151,6 +156,9 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
 /// Kinds that compare a file with a reference.
 fn two_files(arguments: &Arguments, kind: &str, document: &mut Document) -> Result<()> {
     let options = &arguments.kinds;
+    if kind == "registration" {
+        return registered(arguments, document);
+    }
     let (Some(pred), Some(reference), []) = (&arguments.pred, &arguments.reference, &options.input[..])
     else {
         let place = format!("--kind {kind}");
@@ -208,6 +216,34 @@ fn two_files(arguments: &Arguments, kind: &str, document: &mut Document) -> Resu
                 .map_err(|error| error.within(pred.display()))?
         }
     };
+    Ok(())
+}
+
+/// Landmarks before and after, a displacement field, or both.
+fn registered(arguments: &Arguments, document: &mut Document) -> Result<()> {
+    let files = [&arguments.pred, &arguments.reference].into_iter().flatten().chain(&arguments.kinds.input);
+    document.inputs = files.map(|file| file.display().to_string()).collect();
+    let landmarks = match (&arguments.pred, &arguments.reference) {
+        (Some(moved), Some(fixed)) => {
+            let (fixed, moved) = (inputs::landmarks(fixed)?, inputs::landmarks(moved)?);
+            Some(registration::landmarks(&fixed, &moved)?)
+        }
+        (None, None) => None,
+        _ => {
+            let what = "landmarks are compared with those of the other image";
+            return Err(Error::input("--kind registration", what, "give --pred and --ref, or neither"));
+        }
+    };
+    let field = match &arguments.kinds.input[..] {
+        [] => None,
+        [file] => Some(inputs::displacements(file)?),
+        _ => return Err(Error::input("--input", "is given more than once", "give one displacement field")),
+    };
+    if landmarks.is_none() && field.is_none() {
+        let remedy = "give landmarks with --pred and --ref (CSV x,y,z in mm), or a field with --input (.npy)";
+        return Err(Error::input("--kind registration", "there is nothing to measure", remedy));
+    }
+    [landmarks, field].into_iter().flatten().for_each(|values| document.values.append(values));
     Ok(())
 }
 

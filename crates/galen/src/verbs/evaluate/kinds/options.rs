@@ -80,6 +80,7 @@ const USED: &[(&str, &[&str])] = &[
     ("survival", &["--pred", "--tau", "--times", "--survival", "--train", "--report"]),
     ("agreement", &["--pred", "--report"]),
     ("fairness", &["--pred", "--threshold", "--report"]),
+    ("registration", &["--pred", "--ref", "--report"]),
     ("conformal", &["--alpha", "--calibration", "--test", "--report"]),
     ("tests", &["--pred", "--seed", "--report"]),
 ];
