@@ -19,9 +19,8 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::i
         _ => Path::new("."),
     };
     std::fs::create_dir_all(folder).map_err(failed)?;
-    // Hidden and marked, so that a name left by a killed run is never taken for a result.
     let mut temporary =
-        tempfile::Builder::new().prefix(".galen-").suffix(".part").tempfile_in(folder).map_err(failed)?;
+        tempfile::Builder::new().prefix(BEGIN).suffix(END).tempfile_in(folder).map_err(failed)?;
     let mut buffered = std::io::BufWriter::with_capacity(1 << 20, temporary.as_file_mut());
     fill(&mut buffered).map_err(failed)?;
     buffered.flush().map_err(failed)?;
@@ -35,6 +34,24 @@ pub fn write_atomically(path: &Path, fill: impl FnOnce(&mut dyn Write) -> std::i
     }
     Ok(())
 }
+
+/// Removes files that killed runs were writing with [`write_atomically`] into a folder. Nobody else may be writing into it.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    let system = |error: std::io::Error| Error::system(folder.display(), &error);
+    for entry in std::fs::read_dir(folder).map_err(system)? {
+        let entry = entry.map_err(system)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with(BEGIN) && name.ends_with(END) {
+            std::fs::remove_file(entry.path()).map_err(system)?;
+        }
+    }
+    Ok(())
+}
+
+/// How names of files in the making begin and end: hidden and marked, so that one left by a killed run is never taken
+/// for a result.
+const BEGIN: &str = ".galen-";
+const END: &str = ".part";
 
 /// Temporary files are private; results are readable like any file.
 fn share(file: &File) -> std::io::Result<()> {

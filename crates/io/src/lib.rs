@@ -18,7 +18,7 @@ mod stored;
 mod text;
 mod tiff;
 
-pub use atomic::{replace_file, write_atomically};
+pub use atomic::{remove_unfinished, replace_file, write_atomically};
 
 use galen_core::{Error, Geometry, LabelMap, Result, Scalar, Volume};
 use std::borrow::Cow;

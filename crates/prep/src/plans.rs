@@ -85,9 +85,10 @@ impl TryFrom<Map<String, Value>> for Plans {
     fn try_from(json: Map<String, Value>) -> Result<Self, String> {
         let text = |key: &str| json.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let axes = |key: &str| {
-            let given: Option<[usize; 3]> =
-                json.get(key).and_then(|v| serde_json::from_value(v.clone()).ok());
-            let axes = given.unwrap_or([0, 1, 2]);
+            // No default: with the wrong order every label lands in the wrong place.
+            let given = json.get(key).ok_or_else(|| format!("there is no `{key}`"))?;
+            let axes: [usize; 3] = serde_json::from_value(given.clone())
+                .map_err(|_| format!("{key} is {given}, no order of three axes"))?;
             let mut sorted = axes;
             sorted.sort_unstable();
             if sorted == [0, 1, 2] {
@@ -417,7 +418,9 @@ mod tests {
     use serde_json::json;
 
     fn plans(configurations: Value) -> Plans {
-        Plans::from_json(&json!({ "plans_name": "p", "configurations": configurations })).unwrap()
+        let json =
+            json!({ "plans_name": "p", "transpose_forward": [0, 1, 2], "configurations": configurations });
+        Plans::from_json(&json).unwrap()
     }
 
     fn configuration(class: &str) -> Value {
@@ -431,6 +434,16 @@ mod tests {
                 "dropout_op": null, "nonlin": "torch.nn.LeakyReLU"
             } }
         })
+    }
+
+    #[test]
+    fn an_axis_order_is_never_guessed() {
+        for (order, word) in [(Value::Null, "no order of three axes"), (json!([0, 0, 1]), "no order")] {
+            let plans = json!({ "transpose_forward": order, "configurations": {} });
+            assert!(Plans::from_json(&plans).unwrap_err().to_string().contains(word));
+        }
+        let error = Plans::from_json(&json!({ "configurations": {} })).unwrap_err().to_string();
+        assert!(error.contains("there is no `transpose_forward`"), "{error}");
     }
 
     #[test]

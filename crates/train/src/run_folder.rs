@@ -89,10 +89,11 @@ pub fn peak_memory() -> Option<u64> {
 }
 
 impl RunFolder {
-    /// Folder of `fold` in a model folder; made when missing.
+    /// Folder of `fold` in a model folder; made when missing, and cleared of what a killed run was writing.
     pub fn create(out: &Path, fold: &str) -> Result<Self> {
         let path = out.join(format!("fold_{fold}"));
         std::fs::create_dir_all(&path).map_err(|error| Error::system(path.display(), &error))?;
+        galen_io::remove_unfinished(&path)?;
         Ok(Self { path })
     }
 

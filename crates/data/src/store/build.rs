@@ -62,7 +62,7 @@ pub(super) fn build(
     let files = cases.iter().map(|case| source.files(case)).collect::<Result<Vec<_>>>()?;
     std::fs::create_dir_all(folder).map_err(|error| Error::system(folder.display(), &error))?;
     let _lock = lock(folder)?;
-    remove_unfinished(folder)?;
+    galen_io::remove_unfinished(folder)?;
     let shared = shared_hash(dataset, plans, configuration)?;
     let inputs = files.iter().map(|files| case_hash(&shared, files)).collect::<Result<Vec<_>>>()?;
     // Preprocessing holds the image, its resampled copy and one channel in double precision.
@@ -144,20 +144,6 @@ fn lock(folder: &Path) -> Result<File> {
         // File systems without locks: writing is safe all the same, only the work may be done twice.
         _ => Ok(file),
     }
-}
-
-/// Removes what killed runs left behind.
-fn remove_unfinished(folder: &Path) -> Result<()> {
-    let system = |error: std::io::Error| Error::system(folder.display(), &error);
-    for entry in std::fs::read_dir(folder).map_err(system)? {
-        let entry = entry.map_err(system)?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        // The names that `galen_io::write_atomically` gives to files in the making.
-        if name.starts_with(".galen-") && name.ends_with(".part") {
-            std::fs::remove_file(entry.path()).map_err(system)?;
-        }
-    }
-    Ok(())
 }
 
 /// Hash of what all cases share: format, plans, configuration, meaning of the labels.
