@@ -28,6 +28,7 @@ use std::path::PathBuf;
 /// Examples:
 ///   galen verify rate study.toml --out answers.csv
 ///   galen verify rate study.toml --out answers.csv --results
+#[allow(rustdoc::broken_intra_doc_links, reason = "tables of TOML, shown as help")]
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {

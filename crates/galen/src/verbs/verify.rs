@@ -34,6 +34,7 @@ use std::path::PathBuf;
 ///   galen verify protocol.toml --out shard1 --shard 1/2     (and 2/2 elsewhere)
 ///   galen verify protocol.toml --out comparison --merge shard1,shard2
 ///   galen verify rate study.toml --out answers.csv          (people judge pictures: see galen verify rate --help)
+#[allow(rustdoc::broken_intra_doc_links, reason = "tables of TOML, shown as help")]
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
