@@ -10,6 +10,7 @@ use galen_core::Result;
 use std::path::Path;
 
 pub use classifier::{binary, confusion};
+pub use draw::Scale;
 pub use outcome::{bland_altman, froc, per_label, survival};
 pub use shape::{density, five_numbers};
 

@@ -3,19 +3,20 @@
 //! No script and nothing loaded from elsewhere: the page can be mailed, archived and printed. Layers are
 //! switched by style sheet alone. Callers fill [`Report`]; nothing here computes a metric.
 
-mod chart;
+mod document;
 mod numbers;
 mod outline;
 mod overlay;
 mod page;
 mod pictures;
 mod slice;
+mod strip;
 mod table;
 
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::path::Path;
 
-pub use chart::{Chart, Series};
+pub use document::document;
 pub use numbers::{Number, Numbers};
 pub use overlay::overlay;
 
@@ -48,7 +49,7 @@ pub struct Report {
     /// Distributions of the scores.
     pub figures: Vec<crate::figure::Figure>,
     /// Learning curves.
-    pub charts: Vec<Chart>,
+    pub charts: Vec<crate::figure::Figure>,
     /// What was run: titled groups of names and values.
     pub facts: Vec<(String, Vec<(String, String)>)>,
     /// What to try next.

@@ -1,8 +1,7 @@
 //! Fills a report from an evaluation: what the page shows, in the page's own terms.
 
-use crate::report::{
-    CaseRow, Chart, Estimate, Headline, Metric, Picture, Report, Row, Series, Step, Tone, Verdict, Window,
-};
+use crate::figure::{Axis, Figure, Mark};
+use crate::report::{CaseRow, Estimate, Headline, Metric, Picture, Report, Row, Step, Tone, Verdict, Window};
 use galen_core::{Labels, Result};
 use galen_metrics::{Evaluation, Interval, entry};
 use std::collections::BTreeMap;
@@ -82,27 +81,29 @@ pub fn worst(evaluation: &Evaluation) -> Vec<&galen_metrics::Case> {
 }
 
 /// Curves of a training from its `metrics.jsonl`.
-pub fn charts(metrics: &Path) -> Vec<Chart> {
+pub fn charts(metrics: &Path) -> Vec<Figure> {
     let text = std::fs::read_to_string(metrics).unwrap_or_default();
     let epochs: Vec<serde_json::Value> =
         text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-    let series = |name: &str, key: &str| Series {
+    let line = |colour: usize, name: &str, key: &str| Mark::Line {
         name: name.into(),
-        points: epochs.iter().filter_map(|e| Some((e["epoch"].as_f64()?, e[key].as_f64()?))).collect(),
+        points: epochs.iter().filter_map(|e| Some([e["epoch"].as_f64()?, e[key].as_f64()?])).collect(),
+        colour,
+        dashed: false,
     };
+    let figure = |name: &str, title: &str, y: Axis, marks: Vec<Mark>| Figure {
+        name: name.into(),
+        title: title.into(),
+        caption: String::new(),
+        x: Axis::of("epoch"),
+        y,
+        marks,
+    };
+    let losses = vec![line(0, "training", "train_loss"), line(1, "validation", "val_loss")];
+    let dice = vec![line(0, "epoch", "mean_pseudo_dice"), line(1, "moving average", "ema_pseudo_dice")];
     vec![
-        Chart {
-            title: "Loss".into(),
-            x_name: "epoch".into(),
-            y_range: None,
-            series: vec![series("training", "train_loss"), series("validation", "val_loss")],
-        },
-        Chart {
-            title: "Pseudo-Dice on validation patches".into(),
-            x_name: "epoch".into(),
-            y_range: Some([0.0, 1.0]),
-            series: vec![series("epoch", "mean_pseudo_dice"), series("moving average", "ema_pseudo_dice")],
-        },
+        figure("loss", "Loss", Axis::of("loss"), losses),
+        figure("pseudo-dice", "Pseudo-Dice on validation patches", Axis::within("Dice", [0.0, 1.0]), dice),
     ]
 }
 

@@ -53,11 +53,8 @@ fn conv(name: &str, conv: &Conv, grid: Grid, total: &mut f64) {
     let taps: usize = conv.kernel.iter().product();
     let inputs: usize = conv.inputs.iter().sum();
     let x: Vec<_> = conv.inputs.iter().map(|&c| noise(grid.n * grid.voxels() * padded(c))).collect();
-    let sources: Vec<_> = x
-        .iter()
-        .zip(&conv.inputs)
-        .map(|(values, &channels)| Source { values, channels, pending: None, planar: false })
-        .collect();
+    let sources: Vec<_> =
+        x.iter().zip(&conv.inputs).map(|(values, &channels)| Source::new(values, channels, None)).collect();
     let weights = noise(conv.outputs * inputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));
     let mut out = Buffer::zeroed(grad.len());
@@ -87,7 +84,7 @@ fn transposed(name: &str, conv: &TransposedConv, grid: Grid, total: &mut f64) {
     }
     let output = conv.output(grid);
     let x = noise(grid.n * grid.voxels() * padded(conv.inputs));
-    let source = Source { values: &x, channels: conv.inputs, pending: None, planar: false };
+    let source = Source::new(&x, conv.inputs, None);
     let taps: usize = conv.stride.iter().product();
     let weights = noise(conv.inputs * conv.outputs * taps);
     let grad = noise(output.n * output.voxels() * padded(conv.outputs));

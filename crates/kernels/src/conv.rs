@@ -246,7 +246,7 @@ impl Conv {
     /// Gradient with respect to the activated sources, one sink per source; `None` is not computed.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sinks: &mut [Option<Sink>]) {
         let output = self.output(input);
-        let source = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
+        let source = Source::new(grad_out, self.outputs, None);
         let (reader, writer) = (Reader::new(output, &[source]), Writer::sinks(input, sinks, &self.inputs));
         let (pattern, view) = (self.backward_pattern(), self.backward_view());
         packed.run(pattern, &view, [output, input], reader, writer, None, None);

@@ -62,14 +62,7 @@ impl Inputs {
     fn sources(&self) -> Vec<Source<'_>> {
         let pending =
             |i: usize| self.norms[i].as_ref().map(|[scale, shift]| Pending { scale, shift, slope: 0.01 });
-        (0..self.channels.len())
-            .map(|i| Source {
-                values: &self.values[i],
-                channels: self.channels[i],
-                pending: pending(i),
-                planar: false,
-            })
-            .collect()
+        (0..self.channels.len()).map(|i| Source::new(&self.values[i], self.channels[i], pending(i))).collect()
     }
 }
 
@@ -374,7 +367,7 @@ fn any_number_of_threads_gives_the_same_bytes() {
 fn many_channels_stay_close_to_64_bit_sums() {
     let (conv, grid) = (conv([3; 3], [1; 3], &[256], 32), Grid { n: 1, size: [9, 8, 8] });
     let (x, weights) = (tensor(grid.voxels(), 256, 4), noise(32 * 256 * 27, 5));
-    let source = Source { values: &x, channels: 256, pending: None, planar: false };
+    let source = Source::new(&x, 256, None);
     let at = |[z, y, x]: [usize; 3]| (z * grid.size[1] + y) * grid.size[2] + x;
     let exact = |place: [usize; 3], co: usize| {
         let mut sum = 0.0;
@@ -410,7 +403,7 @@ fn many_channels_stay_close_to_64_bit_sums() {
 fn weight_gradients_over_many_voxels_stay_close_to_64_bit_sums() {
     let (conv, grid) = (conv([3; 3], [1; 3], &[16], 16), Grid { n: 2, size: [24, 40, 40] });
     let (x, grad) = (tensor(2 * grid.voxels(), 16, 4), tensor(2 * grid.voxels(), 16, 5));
-    let source = Source { values: &x, channels: 16, pending: None, planar: false };
+    let source = Source::new(&x, 16, None);
     let at = |[z, y, x]: [usize; 3]| (z * grid.size[1] + y) * grid.size[2] + x;
     let exact = |co: usize, ci: usize, tap: [usize; 3]| {
         let mut sum = 0.0;
@@ -457,7 +450,7 @@ fn a_sample_gives_the_same_bytes_alone_and_in_a_batch() {
         let run = |grid: Grid, values: &[f32]| {
             let mut out = vec![0.0; grid.n * conv.output(grid).voxels() * padded(outputs)];
             let mut moments = vec![0.0; grid.n * padded(outputs) * 2];
-            let source = Source { values, channels: inputs, pending: None, planar: false };
+            let source = Source::new(values, inputs, None);
             conv.forward(grid, &[source], &conv.pack(&weights, grid), None, &mut out, Some(&mut moments));
             (out, moments)
         };

@@ -44,23 +44,32 @@ impl InstanceNorm {
         eps: f64,
     ) {
         let width = padded(channels);
-        for values in [&mut self.scale, &mut self.shift, &mut self.mean, &mut self.rstd] {
-            values.clear();
-            values.resize(moments.len() / 2, 0.0);
-        }
+        self.clear(moments.len() / 2);
         for (sample, moments) in moments.chunks_exact(2 * width).enumerate() {
             for c in 0..channels {
                 let i = sample * width + c;
                 let mean = moments[2 * c] / voxels as f64;
                 let variance = (moments[2 * c + 1] / voxels as f64 - mean * mean).max(0.0);
                 let rstd = 1.0 / (variance + eps).sqrt();
-                let scale = gamma.map_or(1.0, |g| f64::from(g[c])) * rstd;
-                self.scale[i] = scale as f32;
-                self.shift[i] = (beta.map_or(0.0, |b| f64::from(b[c])) - mean * scale) as f32;
-                self.mean[i] = mean as f32;
-                self.rstd[i] = rstd as f32;
+                self.set(i, mean, rstd, [of(gamma, c, 1.0), of(beta, c, 0.0)]);
             }
         }
+    }
+
+    /// Zeros for `len` lanes.
+    pub(crate) fn clear(&mut self, len: usize) {
+        for values in [&mut self.scale, &mut self.shift, &mut self.mean, &mut self.rstd] {
+            values.clear();
+            values.resize(len, 0.0);
+        }
+    }
+
+    /// One lane, from its statistics and its scale and shift.
+    pub(crate) fn set(&mut self, i: usize, mean: f64, rstd: f64, [gamma, beta]: [f64; 2]) {
+        self.scale[i] = (gamma * rstd) as f32;
+        self.shift[i] = (beta - mean * gamma * rstd) as f32;
+        self.mean[i] = mean as f32;
+        self.rstd[i] = rstd as f32;
     }
 
     /// Turns `grad`, the gradient after norm and activation, into the gradient of the raw tensor, in place.
@@ -184,6 +193,11 @@ impl InstanceNorm {
             unsafe { V::load(values[block.clone()].as_ptr()) }
         })
     }
+}
+
+/// Parameter of a channel, or what it is without parameters.
+pub(crate) fn of(values: Option<&[f32]>, c: usize, otherwise: f64) -> f64 {
+    values.map_or(otherwise, |values| f64::from(values[c]))
 }
 
 /// Some voxels of [`InstanceNorm::gradient_sums`]; the second sum still lacks the factor `rstd`.

@@ -350,7 +350,7 @@ impl PlainTransposed {
             .zip(x.chunks(self.inputs))
             .for_each(|(to, from)| to[..self.inputs].copy_from_slice(from));
         let grid = self.output(input);
-        let read = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
+        let read = Source::new(grad_out, self.outputs, None);
         PlainConv { kernel: self.stride, ..self.conv() }.strided_weight_gradient(grid, &read, &g, dw);
         if let Some(db) = db {
             let cop = padded(self.outputs);

@@ -92,12 +92,7 @@ mod tests {
         (scale[0], shift[0], scale[LANES]) = (2.0, 1.0, 1.0);
         let pending = Some(Pending { scale: &scale, shift: &shift, slope: 0.5 });
         let mut out = vec![9.0; 4 * LANES];
-        average_pool(
-            input,
-            Source { values: &values, channels: 1, pending, planar: false },
-            window,
-            &mut out,
-        );
+        average_pool(input, Source::new(&values, 1, pending), window, &mut out);
         // Voxels 0, 1, 3, 4 are -5, -4, -2, -1: twice plus one gives -9, -7, -3, -1, halved by the slope.
         assert_eq!((out[0], out[1]), (-2.5, 0.0));
         let mut grad = vec![1.0; 24 * LANES];

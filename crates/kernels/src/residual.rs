@@ -99,8 +99,8 @@ mod tests {
         scale[0] = 2.0;
         let pending = Some(Pending { scale: &scale, shift: &shift, slope: 1.0 });
         let mut out = vec![0.0; LANES];
-        let left = Source { values: &a, channels: 2, pending, planar: false };
-        add(1, left, Source { values: &b, channels: 2, pending: None, planar: false }, 0.1, &mut out);
+        let left = Source::new(&a, 2, pending);
+        add(1, left, Source::new(&b, 2, None), 0.1, &mut out);
         assert_eq!((out[0], out[1]), (5.0, -0.2));
         let mut grad = vec![1.0; LANES];
         add_gradient(0.1, &out, &mut grad);

@@ -4,7 +4,7 @@
 //! that a convolution returns become scale and shift for its readers, and the gradient starts from the raw output.
 
 use crate::cpu::Cpu;
-use crate::norm::InstanceNorm;
+use crate::norm::{InstanceNorm, of};
 use crate::padded;
 use crate::tensor_blocks::check;
 
@@ -55,10 +55,11 @@ impl Running {
     /// Scale and shift for readers, for `n` samples.
     pub fn norm(&self, n: usize, gamma: Option<&[f32]>, beta: Option<&[f32]>, eps: f64) -> InstanceNorm {
         let (channels, width) = (self.mean.len(), padded(self.mean.len()));
-        let mut norm = empty(n * width);
+        let mut norm = InstanceNorm::default();
+        norm.clear(n * width);
         for (i, c) in (0..n).flat_map(|n| (0..channels).map(move |c| (n * width + c, c))) {
             let rstd = 1.0 / (f64::from(self.variance[c]) + eps).sqrt();
-            set(&mut norm, i, f64::from(self.mean[c]), rstd, at(gamma, c, 1.0), at(beta, c, 0.0));
+            norm.set(i, f64::from(self.mean[c]), rstd, [of(gamma, c, 1.0), of(beta, c, 0.0)]);
         }
         norm
     }
@@ -70,21 +71,6 @@ fn totals(moments: &[f64], channels: usize, voxels: usize, c: usize) -> [f64; 3]
     samples.fold([0.0; 3], |[sum, squares, count], sample| {
         [sum + sample[2 * c], squares + sample[2 * c + 1], count + voxels as f64]
     })
-}
-
-fn at(values: Option<&[f32]>, c: usize, otherwise: f64) -> f64 {
-    values.map_or(otherwise, |values| f64::from(values[c]))
-}
-
-fn empty(len: usize) -> InstanceNorm {
-    InstanceNorm { scale: vec![0.0; len], shift: vec![0.0; len], mean: vec![0.0; len], rstd: vec![0.0; len] }
-}
-
-fn set(norm: &mut InstanceNorm, i: usize, mean: f64, rstd: f64, gamma: f64, beta: f64) {
-    norm.scale[i] = (gamma * rstd) as f32;
-    norm.shift[i] = (beta - mean * gamma * rstd) as f32;
-    norm.mean[i] = mean as f32;
-    norm.rstd[i] = rstd as f32;
 }
 
 impl SharedNorm {
@@ -105,14 +91,14 @@ impl SharedNorm {
         eps: f64,
     ) {
         let width = padded(channels);
-        self.state = empty(moments.len() / 2);
+        self.state.clear(moments.len() / 2);
         for members in self.sets(moments.len() / 2 / width, channels) {
             let count = (members.len() * voxels) as f64;
-            let of = |part: usize| members.iter().map(|&i| moments[2 * i + part]).sum::<f64>() / count;
-            let mean = of(0);
-            let rstd = 1.0 / ((of(1) - mean * mean).max(0.0) + eps).sqrt();
+            let mean_of = |part: usize| members.iter().map(|&i| moments[2 * i + part]).sum::<f64>() / count;
+            let mean = mean_of(0);
+            let rstd = 1.0 / ((mean_of(1) - mean * mean).max(0.0) + eps).sqrt();
             for i in members {
-                set(&mut self.state, i, mean, rstd, at(gamma, i % width, 1.0), at(beta, i % width, 0.0));
+                self.state.set(i, mean, rstd, [of(gamma, i % width, 1.0), of(beta, i % width, 0.0)]);
             }
         }
     }
@@ -179,7 +165,7 @@ impl SharedNorm {
         for members in self.sets(n, channels) {
             let count = (members.len() * voxels) as f64;
             let of = |part: usize| {
-                let term = |&i: &usize| at(gamma, i % width, 1.0) * sums[i / width][part * width + i % width];
+                let term = |&i: &usize| of(gamma, i % width, 1.0) * sums[i / width][part * width + i % width];
                 members.iter().map(term).sum::<f64>() / count
             };
             let (plain, times) = (of(0), of(1));

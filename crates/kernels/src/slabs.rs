@@ -250,9 +250,7 @@ impl Window<'_> {
             SlabSource::Whole(whole) => {
                 (Source { values: &whole.values[wanted.start * plane..wanted.end * plane], ..*whole }, wanted)
             }
-            SlabSource::Replaced(pending) => {
-                (Source { values: tensor, channels, pending: *pending, planar: false }, wanted)
-            }
+            SlabSource::Replaced(pending) => (Source::new(tensor, channels, *pending), wanted),
             SlabSource::Upsampled(up) => {
                 let stride = up.conv.stride[0];
                 let whole =
@@ -269,7 +267,7 @@ impl Window<'_> {
                     up.conv.forward_to(grid, &Source { values, ..up.source }, up.packed, up.bias, writer);
                 }
                 let values = &self.values[..self.planes.len() * plane];
-                (Source { values, channels, pending: None, planar: false }, self.planes.clone())
+                (Source::new(values, channels, None), self.planes.clone())
             }
         }
     }
@@ -325,21 +323,17 @@ mod tests {
         let (scale, shift) = (noise(32, 1), noise(32, 2));
         let pending = Some(Pending { scale: &scale, shift: &shift, slope: 0.1 });
         let low = noise(coarse.voxels() * LANES, 3);
-        let low = Source { values: &low, channels: 16, pending: None, planar: false };
+        let low = Source::new(&low, 16, None);
         let up_packed = up.pack(&noise(16 * 16 * up_stride.iter().product::<usize>(), 4), coarse);
         let tensor = noise(input.voxels() * 32, 5);
         let other = noise(input.voxels() * LANES, 6);
-        let whole = Source { values: &other, channels: 16, pending: None, planar: false };
+        let whole = Source::new(&other, 16, None);
         let packed = conv.pack(&noise(32 * 64 * kernel.iter().product::<usize>(), 7), input);
         let bias = noise(32, 8);
 
         let mut upsampled = vec![0.0; input.voxels() * LANES];
         up.forward(coarse, &low, &up_packed, Some(&bias[..16]), &mut upsampled);
-        let sources = [
-            Source { values: &upsampled, channels: 16, pending: None, planar: false },
-            Source { values: &tensor, channels: 32, pending, planar: false },
-            whole,
-        ];
+        let sources = [Source::new(&upsampled, 16, None), Source::new(&tensor, 32, pending), whole];
         let (mut expected, mut expected_moments) = (vec![0.0; tensor.len()], vec![0.0; 64]);
         conv.forward(input, &sources, &packed, Some(&bias), &mut expected, Some(&mut expected_moments));
 

@@ -112,7 +112,7 @@ impl TransposedConv {
     /// Gradient with respect to the activated source.
     pub fn input_gradient(&self, input: Grid, grad_out: &[f32], packed: &Packed, sink: Sink) {
         let (output, mut sinks) = (self.output(input), [Some(sink)]);
-        let source = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
+        let source = Source::new(grad_out, self.outputs, None);
         let (reader, writer) =
             (Reader::new(output, &[source]), Writer::sinks(input, &mut sinks, &[self.inputs]));
         let (pattern, view) = (self.backward_pattern(), self.backward_view());
@@ -145,7 +145,7 @@ impl TransposedConv {
         check("channels of the source", source.channels, self.inputs);
         let (view, output) = (self.backward_view(), self.output(input));
         view.check(dw.len(), self.taps());
-        let read = Source { values: grad_out, channels: self.outputs, pending: None, planar: false };
+        let read = Source::new(grad_out, self.outputs, None);
         let reader = Reader::new(output, &[read]);
         let activated = source.pending.map(|_| activated(cpu, input, source));
         let grad = activated.as_deref().unwrap_or(source.values);

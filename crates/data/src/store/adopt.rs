@@ -1,12 +1,12 @@
 //! A store from cases that nnU-Net preprocessed: nothing is resampled again.
 
+use super::Store;
 use super::build::{Source, build};
 use super::nnunet_case::NnunetCase;
-use super::{CaseFile, Store, grid};
 use crate::Progress;
 use crate::dataset::{Case, Dataset};
 use galen_core::{Error, Result};
-use galen_prep::{Configuration, Plans};
+use galen_prep::{Configuration, Plans, Prepared, Undo};
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -33,15 +33,13 @@ impl Source for Preprocessed<'_> {
         Ok(NnunetCase::find(self.preprocessed, &case.id)?.files())
     }
 
-    fn make(
+    fn prepare(
         &self,
         dataset: &Dataset,
         plans: &Plans,
-        settings: &Configuration,
+        _: &Configuration,
         case: &Case,
-        path: &Path,
-        inputs: &str,
-    ) -> Result<()> {
+    ) -> Result<(Prepared, Undo)> {
         let image = case.images.first().ok_or_else(|| Error::bug(&case.id, "a case without an image"))?;
         let geometry = galen_io::read_header(image)?.geometry;
         let found = NnunetCase::find(self.preprocessed, &case.id)?;
@@ -50,11 +48,6 @@ impl Source for Preprocessed<'_> {
             let what = format!("{} channels, {} expected", prepared.channels, dataset.channel_names.len());
             return Err(Error::input(self.preprocessed.display(), what, "give the folder of this dataset"));
         }
-        // nnU-Net draws these from the same labels with the same numbers; drawing them again is shorter than
-        // reading them, and equal.
-        let values = prepared.labels.as_deref().unwrap_or_default();
-        let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
-        let chunk = grid::chunk_for(&settings.patch_size);
-        CaseFile::write(path, &case.id, inputs, chunk, &prepared, &locations, &undo)
+        Ok((prepared, undo))
     }
 }

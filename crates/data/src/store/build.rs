@@ -8,7 +8,7 @@ use crate::dataset::{Case, Dataset};
 use crate::description::write_json;
 use crate::work_queue::{all_or_first, for_each_case, require_cases};
 use galen_core::{Error, Result};
-use galen_prep::{Configuration, Plans};
+use galen_prep::{Configuration, Plans, Prepared, Undo};
 use sha2::{Digest, Sha256};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -32,16 +32,14 @@ pub(super) trait Source: Sync {
     /// Files that a case is made from; when one changes, the case is made again.
     fn files(&self, case: &Case) -> Result<Vec<PathBuf>>;
 
-    /// Makes a case file.
-    fn make(
+    /// A case on the network's grid, and the way back.
+    fn prepare(
         &self,
         dataset: &Dataset,
         plans: &Plans,
         settings: &Configuration,
         case: &Case,
-        path: &Path,
-        inputs: &str,
-    ) -> Result<()>;
+    ) -> Result<(Prepared, Undo)>;
 }
 
 /// Makes or completes a store.
@@ -75,7 +73,13 @@ pub(super) fn build(
         if CaseFile::open(&path).is_ok_and(|there| there.header.inputs == inputs[index]) {
             return Ok(());
         }
-        source.make(dataset, plans, &settings, &cases[index], &path, &inputs[index])
+        let case = &cases[index];
+        let (prepared, undo) = source.prepare(dataset, plans, &settings, case)?;
+        // nnU-Net draws these from the labels with the same numbers, so cases that it prepared get them here too.
+        let values = prepared.labels.as_deref().unwrap_or_default();
+        let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
+        let chunk = grid::chunk_for(&settings.patch_size);
+        CaseFile::write(&path, &case.id, &inputs[index], chunk, &prepared, &locations, &undo)
     });
     let ids: Vec<&str> = cases.iter().map(|case| case.id.as_str()).collect();
     all_or_first(results, &ids)?;
@@ -109,26 +113,19 @@ impl Source for Scans {
         Ok(case.images.iter().chain(&case.label).flat_map(parts).collect())
     }
 
-    fn make(
+    fn prepare(
         &self,
         dataset: &Dataset,
         plans: &Plans,
         settings: &Configuration,
         case: &Case,
-        path: &Path,
-        inputs: &str,
-    ) -> Result<()> {
+    ) -> Result<(Prepared, Undo)> {
         let (image, labels) = (dataset.read_image(case)?, dataset.read_labels(case)?);
         if image.geometry.size != labels.geometry.size {
             let what = format!("image has {:?} voxels, mask {:?}", image.geometry.size, labels.geometry.size);
             return Err(Error::input("mask", what, "run `galen check` on the dataset"));
         }
-        let (prepared, undo) = galen_prep::prepare(&image, Some(&labels), plans, settings)?;
-        drop((image, labels));
-        let values = prepared.labels.as_deref().unwrap_or_default();
-        let locations = galen_prep::foreground_locations(values, prepared.size, &dataset.labels);
-        let chunk = grid::chunk_for(&settings.patch_size);
-        CaseFile::write(path, &case.id, inputs, chunk, &prepared, &locations, &undo)
+        galen_prep::prepare(&image, Some(&labels), plans, settings)
     }
 }
 

@@ -23,14 +23,17 @@ font:12px system-ui,'Liberation Sans',Arial,sans-serif;font-variant-numeric:tabu
 .f .l{fill:none;stroke:var(--c);stroke-width:2;stroke-linejoin:round}.f .d{stroke-dasharray:5 4;stroke-width:1.4}\
 .f .b{fill:var(--c);opacity:.18;stroke:none}.f .p{fill:var(--c)}.f .t{fill:var(--c0)}.f .x{fill:var(--c);fill-opacity:.25;stroke:var(--c);stroke-width:1.4}";
 
-/// Data to picture.
-struct Scale {
-    from: [f64; 2],
-    to: [f64; 2],
+/// A straight scale from data to picture.
+pub struct Scale {
+    /// Range of the data.
+    pub from: [f64; 2],
+    /// Its place in the picture.
+    pub to: [f64; 2],
 }
 
 impl Scale {
-    fn at(&self, value: f64) -> f64 {
+    /// Where a value lies, to a tenth.
+    pub fn at(&self, value: f64) -> f64 {
         let share = (value - self.from[0]) / (self.from[1] - self.from[0]);
         let place = self.to[0] + share * (self.to[1] - self.to[0]);
         (place * 10.0).round() / 10.0

@@ -1,7 +1,8 @@
 //! A page of numbers with definitions and figures, for kinds of answers that are no label maps.
 
+use super::document::document;
 use crate::figure::Figure;
-use maud::{DOCTYPE, PreEscaped, html};
+use maud::html;
 
 /// All that such a page shows.
 pub struct Numbers<'a> {
@@ -30,19 +31,7 @@ pub struct Number {
 impl Numbers<'_> {
     /// The whole document.
     pub fn html(&self) -> String {
-        let page = html! {
-            (DOCTYPE)
-            html lang="en" {
-                head {
-                    meta charset="utf-8";
-                    meta name="viewport" content="width=device-width, initial-scale=1";
-                    meta name="color-scheme" content="light dark";
-                    meta http-equiv="Content-Security-Policy"
-                        content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                    title { (self.title) }
-                    style { (PreEscaped(include_str!("style.css"))) }
-                }
-                body { main {
+        let main = html! {
                     header {
                         p.brand { "Galen" span { "evaluation report" } }
                         h1 { (self.title) }
@@ -66,9 +55,7 @@ impl Numbers<'_> {
                         p { "Galen " (env!("CARGO_PKG_VERSION")) ". A research tool, not a medical device." }
                         p { "One file, no scripts, nothing loaded from elsewhere." }
                     }
-                } }
-            }
         };
-        page.into_string()
+        document(&self.title, "", main).into_string()
     }
 }

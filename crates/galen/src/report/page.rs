@@ -1,8 +1,9 @@
 //! The page: sections in reading order, from the verdict down to the definitions.
 
+use super::document::document;
 use super::{Report, Tone, pictures, table};
 use galen_core::Result;
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use maud::{Markup, html};
 
 /// Colours of labels, told apart with every common kind of colour blindness and on grey (Okabe and Ito 2008,
 /// without the dark blue, which is lost on a scan).
@@ -10,30 +11,17 @@ pub const COLOURS: [&str; 7] = ["#56b4e9", "#e69f00", "#00c795", "#f26dbb", "#f0
 
 /// The whole document.
 pub fn page(report: &Report) -> Result<Markup> {
-    Ok(html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy"
-                    content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                title { (report.title) }
-                style { (PreEscaped(include_str!("style.css"))) (PreEscaped(label_styles())) }
-            }
-            body { main {
-                (head(report))
-                (pictures::section(report)?)
-                (scores(report))
-                (charts(report))
-                (facts(report))
-                (next(report))
-                (definitions(report))
-                footer { p { (report.footer) } p { "One file, no scripts, nothing loaded from elsewhere." } }
-            } }
-        }
-    })
+    let main = html! {
+        (head(report))
+        (pictures::section(report)?)
+        (scores(report))
+        (charts(report))
+        (facts(report))
+        (next(report))
+        (definitions(report))
+        footer { p { (report.footer) } p { "One file, no scripts, nothing loaded from elsewhere." } }
+    };
+    Ok(document(&report.title, &label_styles(), main))
 }
 
 /// Colours per label, and the rules that let the legend switch layers off.
@@ -88,7 +76,7 @@ fn scores(report: &Report) -> Markup {
 fn charts(report: &Report) -> Markup {
     html! { @if !report.charts.is_empty() { section {
         h2 { "How it learned" }
-        div.charts { @for chart in &report.charts { (chart.figure()) } }
+        div.charts { @for chart in &report.charts { (chart.markup()) } }
     } } }
 }
 

@@ -1,6 +1,6 @@
 //! The tables: means with intervals per label, and every case with the worst first.
 
-use super::chart::strip;
+use super::strip::strip;
 use super::{CaseRow, Estimate, Metric, Report, Row};
 use maud::{Markup, html};
 

@@ -14,12 +14,10 @@ use std::path::PathBuf;
 ///   kind = "pairs"                     # or "opinion": one picture, a mark from 1 to scale
 ///   question = "Which outline would you rather use?"
 ///   seed = 0                           # of order and sides; scale = 5 for opinions
-///   [[method]]
-///   name = "A"
-///   pictures = "picturesA"             # the picture folders of `galen verify` fit
-///   [[method]]
-///   name = "B"
-///   pictures = "picturesB"
+///   method = [                         # the picture folders of `galen verify` fit
+///     { name = "A", pictures = "picturesA" },
+///     { name = "B", pictures = "picturesB" },
+///   ]
 ///
 /// Keys: 1, 0, 2 or the arrows for left, equal, right; 1 to 9 for marks; b goes back. Each answer is saved at once in
 /// --out, so raters can stop and come back under the same name; several can rate, one after another or at once.
@@ -28,7 +26,6 @@ use std::path::PathBuf;
 /// Examples:
 ///   galen verify rate study.toml --out answers.csv
 ///   galen verify rate study.toml --out answers.csv --results
-#[allow(rustdoc::broken_intra_doc_links, reason = "tables of TOML, shown as help")]
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {

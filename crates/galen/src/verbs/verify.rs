@@ -13,20 +13,27 @@ use std::path::PathBuf;
 ///
 /// A protocol is a TOML file. Networks trained here (same splits, preprocessing, patch and iterations for all):
 ///
-///   title = "Widths"            kind = "train"       seed = 0      tolerance_mm = 1.0    draws = 1000
-///   [setup]                     planner = "default"  configuration = "3d_fullres"
-///   iterations = 500            folds = [0, 1]       # or bootstrap = 5; also patch, batch, mirror
-///   [[dataset]]                 name = "Hippocampus" path = "data/Dataset004_Hippocampus"
-///   [[model]]                   name = "plain 16"    network = "PlainConvUNet"        features = [16, 32, 64]
-///   [[model]]                   name = "residual"    network = "ResidualEncoderUNet"  depth = [1, 2, 2, 2]
+///   title = "Widths"
+///   kind = "train"
+///   setup = { configuration = "3d_fullres", iterations = 500, folds = [0, 1] }   # also bootstrap, patch, batch, mirror
+///   dataset = [{ name = "Hippocampus", path = "data/Dataset004_Hippocampus" }]
+///   model = [
+///     { name = "plain 16", network = "PlainConvUNet", features = [16, 32, 64] },
+///     { name = "residual", network = "ResidualEncoderUNet", depth = [1, 2, 2, 2] },
+///   ]
 ///
 /// Predictions made elsewhere (kind = "masks", "scores" for CSV tables, or "coco"):
 ///
-///   title = "Two tools"         kind = "masks"       primary = "nsd"
-///   [[dataset]]                 name = "Liver"       reference = "labelsTs"   labels = "dataset.json"
-///   [[method]]                  name = "A"           predictions = { Liver = "predsA" }
+///   title = "Two tools"
+///   kind = "masks"
+///   primary = "nsd"
+///   dataset = [{ name = "Liver", reference = "labelsTs", labels = "dataset.json" }]
+///   method = [
+///     { name = "A", predictions = { Liver = "predsA" } },
+///     { name = "B", predictions = { Liver = "predsB" } },
+///   ]
 ///
-/// (One key per line in the file.) Writes into --out: leaderboard.csv, .tex, .html, cases.csv, figures/*.svg and, for
+/// Writes into --out: leaderboard.csv, .tex, .html, cases.csv, figures/*.svg and, for
 /// trained models, models.csv and costs.csv. What is done is kept: the same command goes on after a kill.
 ///
 /// Examples:
@@ -34,7 +41,6 @@ use std::path::PathBuf;
 ///   galen verify protocol.toml --out shard1 --shard 1/2     (and 2/2 elsewhere)
 ///   galen verify protocol.toml --out comparison --merge shard1,shard2
 ///   galen verify rate study.toml --out answers.csv          (people judge pictures: see galen verify rate --help)
-#[allow(rustdoc::broken_intra_doc_links, reason = "tables of TOML, shown as help")]
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {

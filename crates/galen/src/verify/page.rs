@@ -4,7 +4,8 @@ use super::board::{ALPHA, Board, Field, Leaderboard, Standing};
 use super::protocol::folder_name;
 use super::tables::{heading, order, short, with_interval};
 use crate::figure::{Axis, Figure, Mark, density, five_numbers};
-use maud::{DOCTYPE, Markup, PreEscaped, html};
+use crate::report::document;
+use maud::{Markup, html};
 
 /// Cases listed per dataset, the worst first.
 const LISTED: usize = 30;
@@ -139,18 +140,7 @@ pub fn page(
     let leading: Vec<&str> = leading.map(|&method| board.methods[method].as_str()).collect();
     let verb = if leading.len() == 1 { "leads" } else { "share the lead" };
     let figures = figures(board, leaderboard);
-    let markup = html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta name="viewport" content="width=device-width, initial-scale=1";
-                meta name="color-scheme" content="light dark";
-                meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'";
-                title { (board.title) }
-                style { (PreEscaped(include_str!("../report/style.css"))) }
-            }
-            body { main {
+    let main = html! {
                 header {
                     p.brand { "Galen" span { "comparison" } }
                     h1 { (board.title) }
@@ -180,10 +170,8 @@ pub fn page(
                     p { "Galen " (env!("CARGO_PKG_VERSION")) ". A research tool, not a medical device." }
                     p { "One file, no scripts, nothing loaded from elsewhere; pictures of cases lie beside it." }
                 }
-            } }
-        }
     };
-    markup.into_string()
+    document(&board.title, "", main).into_string()
 }
 
 fn table(board: &Board, field: &Field, standing: &Standing) -> Markup {

@@ -1,7 +1,5 @@
 //! Small datasets made for tests, and where real ones and goldens lie.
 
-#![allow(dead_code)] // each test file uses a part
-
 use galen_core::{Geometry, LabelMap, Scalar, Volume};
 use std::fs;
 use std::path::{Path, PathBuf};

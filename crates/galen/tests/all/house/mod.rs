@@ -1,7 +1,5 @@
 //! A folder with a tiny model and scans, and the binary to run in it.
 
-#![allow(dead_code)] // each test file uses its part
-
 use galen_core::{Architecture, Geometry, LabelMap, LabelValue, Labels, NetworkClass, Volume};
 use galen_models::{Bundle, BundleContent, Network, Provenance};
 use std::fs;

@@ -1,6 +1,4 @@
 //! Where the goldens lie and how their arrays are read.
-#![allow(dead_code, reason = "every test file uses its own part")]
-
 use galen_core::{Architecture, NetworkClass};
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,4 @@
 //! Finding the reference's files: `GALEN_GOLDENS`, or `shared/goldens` beside the workspace.
-#![allow(dead_code, reason = "each test file uses its part")]
-
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
