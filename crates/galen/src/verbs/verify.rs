@@ -11,11 +11,12 @@ use std::path::PathBuf;
 
 /// Compare methods under one protocol: models x datasets x folds, or predictions made elsewhere.
 ///
-/// A protocol is a TOML file. Networks trained here (same splits, preprocessing, patch and iterations for all):
+/// A protocol is a TOML file. Networks trained here (same splits, preprocessing, patch and iterations for all; `setup` also
+/// takes planner, bootstrap, patch, batch and mirror):
 ///
 ///   title = "Widths"
 ///   kind = "train"
-///   setup = { configuration = "3d_fullres", iterations = 500, folds = [0, 1] }   # also bootstrap, patch, batch, mirror
+///   setup = { configuration = "3d_fullres", iterations = 500, folds = [0, 1] }
 ///   dataset = [{ name = "Hippocampus", path = "data/Dataset004_Hippocampus" }]
 ///   model = [
 ///     { name = "plain 16", network = "PlainConvUNet", features = [16, 32, 64] },
