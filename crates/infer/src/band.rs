@@ -63,6 +63,14 @@ impl Band {
         }
     }
 
+    /// Logits per voxel.
+    pub fn classes(&self) -> usize {
+        match self {
+            Self::Single(sums) => sums.extent.classes,
+            Self::Half(sums) => sums.extent.classes,
+        }
+    }
+
     /// Makes room for planes below `end`.
     pub fn enter(&mut self, end: usize) -> Result<()> {
         match self {

@@ -251,7 +251,8 @@ impl Predictor {
             for (index, fold) in self.folds.iter().enumerate() {
                 let mut inference =
                     fold.lock().map_err(|_| Error::bug("predictor", "an earlier prediction failed"))?;
-                let mut forward = |patch: &[f32], size| inference.forward(patch, size);
+                let mut forward =
+                    |patch: &[f32], size, logits: &mut [f32]| inference.forward_into(patch, size, logits);
                 let band = &mut bands.0[if several { index } else { 0 }];
                 self.window.accumulate(input, row, band, &mut forward, &mut done)?;
             }

@@ -9,6 +9,7 @@ use crate::tiles::corners;
 use galen_core::Result;
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use rayon::prelude::*;
 
 /// How sums over tiles are rounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -54,8 +55,8 @@ pub struct Window {
     weight: Vec<f32>,
 }
 
-/// Runs the network on one patch `[c, z, y, x]` of the given size; returns logits `[k, z, y, x]`.
-pub type Forward<'a> = dyn FnMut(&[f32], [usize; 3]) -> Result<Vec<f32>> + 'a;
+/// Runs the network on one patch `[c, z, y, x]` of the given size; overwrites logits `[k, z, y, x]`.
+pub type Forward<'a> = dyn FnMut(&[f32], [usize; 3], &mut [f32]) -> Result<()> + 'a;
 
 impl Window {
     /// Window of `patch` voxels `(z, y, x)` that moves by `step` patches; logits are averaged over all
@@ -122,24 +123,28 @@ impl Window {
         done: &mut dyn FnMut() -> Result<()>,
     ) -> Result<()> {
         let voxels = self.patch.iter().product::<usize>();
+        let several = usize::from(self.mirrors.len() > 1);
+        // One memory for all tiles: for many classes it is large.
         let mut patch = vec![0f32; input.channels * voxels];
-        let mut flipped = Vec::new();
+        let mut logits = vec![0f32; sum.classes() * voxels];
+        let (mut flipped, mut mirrored) =
+            (vec![0f32; several * patch.len()], vec![0f32; several * logits.len()]);
         for &corner in tiles {
             self.crop(input, corner, &mut patch);
-            let mut logits: Vec<f32> = Vec::new();
             for &flip in &self.mirrors {
                 if flip == [false; 3] {
-                    logits = forward(&patch, self.patch)?;
+                    forward(&patch, self.patch, &mut logits)?;
                 } else {
-                    flipped.resize(patch.len(), 0.0);
-                    self.mirror(&patch, flip, |to, value| flipped[to] = value);
-                    let mirrored = forward(&flipped, self.patch)?;
-                    self.mirror(&mirrored, flip, |to, value| logits[to] += value);
+                    self.mirror(&patch, flip, &mut flipped, |to, value| *to = value);
+                    forward(&flipped, self.patch, &mut mirrored)?;
+                    self.mirror(&mirrored, flip, &mut logits, |to, value| *to += value);
                 }
                 done()?;
             }
             let count = self.mirrors.len() as f32;
-            logits.iter_mut().for_each(|v| *v /= count);
+            if several > 0 {
+                logits.par_chunks_mut(voxels).for_each(|class| class.iter_mut().for_each(|v| *v /= count));
+            }
             sum.add(&logits, &self.weight, self.patch, corner)?;
         }
         Ok(())
@@ -164,17 +169,22 @@ impl Window {
         }
     }
 
-    /// Calls `put` with each value of a `[c, z, y, x]` array and its place in the flipped array.
-    fn mirror(&self, values: &[f32], flip: [bool; 3], mut put: impl FnMut(usize, f32)) {
+    /// Puts each value of a `[c, z, y, x]` array to its place in the flipped array.
+    fn mirror(&self, from: &[f32], flip: [bool; 3], to: &mut [f32], put: impl Fn(&mut f32, f32) + Sync) {
         let [pz, py, px] = self.patch;
         let turn = |i: usize, n: usize, flip: bool| if flip { n - 1 - i } else { i };
-        for (row, values) in values.chunks(px).enumerate() {
-            let (c, z, y) = (row / (pz * py), row / py % pz, row % py);
-            let to = ((c * pz + turn(z, pz, flip[0])) * py + turn(y, py, flip[1])) * px;
-            for (x, &value) in values.iter().enumerate() {
-                put(to + turn(x, px, flip[2]), value);
+        to.par_chunks_mut(py * px).enumerate().for_each(|(plane, to)| {
+            let (c, z) = (plane / pz, plane % pz);
+            for (y, to) in to.chunks_exact_mut(px).enumerate() {
+                let first = ((c * pz + turn(z, pz, flip[0])) * py + turn(y, py, flip[1])) * px;
+                let from = &from[first..first + px];
+                if flip[2] {
+                    to.iter_mut().zip(from.iter().rev()).for_each(|(to, &value)| put(to, value));
+                } else {
+                    to.iter_mut().zip(from).for_each(|(to, &value)| put(to, value));
+                }
             }
-        }
+        });
     }
 }
 
@@ -203,9 +213,11 @@ mod tests {
     }
 
     /// A network that returns its first channel and minus its first channel.
-    fn identity(patch: &[f32], size: [usize; 3]) -> Result<Vec<f32>> {
-        let first = &patch[..size.iter().product()];
-        Ok(first.iter().copied().chain(first.iter().map(|v| -v)).collect())
+    fn identity(patch: &[f32], size: [usize; 3], logits: &mut [f32]) -> Result<()> {
+        let (first, second) = logits.split_at_mut(size.iter().product());
+        first.copy_from_slice(&patch[..first.len()]);
+        second.iter_mut().zip(first).for_each(|(to, v)| *to = -*v);
+        Ok(())
     }
 
     /// Mean logits of an image, planes given up as soon as they are final.
@@ -260,7 +272,8 @@ mod tests {
                 let window = Window::new(patch, 0.5, if patch[0] == 1 { &[1, 2] } else { &[0, 1, 2] });
                 let (found, passes) = means(&window, &values, size, precision, Place::Memory);
                 assert_eq!(passes, window.passes(size));
-                let expected = identity(&values, size).unwrap();
+                let mut expected = vec![0.0; values.len()];
+                identity(&values, size, &mut expected).unwrap();
                 let off = |(a, b): (&f32, &f32)| (a - b).abs();
                 let worst = found.iter().zip(&expected).map(off).fold(0.0, f32::max);
                 let mean = found.iter().zip(&expected).map(off).sum::<f32>() / found.len() as f32;
@@ -279,7 +292,10 @@ mod tests {
         let extent = Extent { classes: 1, size, height: 4 };
         let mut bands = Bands(vec![Band::new(extent, Precision::Single, Place::Memory).unwrap()]);
         let window = Window::new(size, 0.5, &[]);
-        let mut forward = |patch: &[f32], _: [usize; 3]| Ok(vec![f32::INFINITY; patch.len()]);
+        let mut forward = |_: &[f32], _: [usize; 3], logits: &mut [f32]| {
+            logits.fill(f32::INFINITY);
+            Ok(())
+        };
         let input = Input { channels: 1, size, values: &values };
         bands.0[0].enter(4).unwrap();
         window
