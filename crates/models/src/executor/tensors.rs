@@ -196,9 +196,11 @@ impl Tensors {
         packed: &[Option<Packed>],
         scratch: &mut [f32],
     ) {
-        let Op::Conv { sources, output, bias, norm, .. } = &graph.ops[step.conv] else { return };
+        let Op::Conv { sources, output, bias, norm, .. } = &graph.ops[step.conv] else {
+            unreachable!("the steps name convolutions")
+        };
         let (Kernel::Conv(conv), Some(own)) = (&layout.kernels[step.conv], &packed[step.conv]) else {
-            return;
+            unreachable!("convolutions have packed weights")
         };
         let replaced = sources[step.replaced];
         let Held { mut memory, end, len } = self.values[replaced].take().expect("operations run in order");
@@ -258,7 +260,7 @@ impl Tensors {
         let (Op::Conv { sources, output, bias, .. }, Kernel::Conv(conv), Some(packed)) =
             (&graph.ops[index], &layout.kernels[index], packed)
         else {
-            return;
+            unreachable!("the head is a convolution")
         };
         let [rows, x] = head_rows(layout, *output);
         let (voxels, width) = (layout.voxels(*output), padded(conv.outputs));
