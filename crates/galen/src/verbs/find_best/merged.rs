@@ -9,40 +9,35 @@ use rayon::prelude::*;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-/// Predictions in one folder with their references in another, by file name.
-struct Folder<'a> {
-    predictions: &'a Path,
-    references: &'a BTreeMap<String, PathBuf>,
-    files: Vec<String>,
-}
+/// Reference and prediction of every case of a folder.
+struct Folder(Vec<(PathBuf, PathBuf)>);
 
-impl<'a> Folder<'a> {
-    fn of(predictions: &'a Path, references: &'a BTreeMap<String, PathBuf>) -> Result<Self> {
-        let files = crate::scans::images(predictions)?;
-        let name = |file: &PathBuf| file.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { predictions, references, files: files.iter().map(name).collect() })
-    }
-
-    fn paths(&self, case: usize) -> (PathBuf, PathBuf) {
-        let prediction = self.predictions.join(&self.files[case]);
-        let reference = self.references.get(&case_name(&prediction)).cloned().unwrap_or_default();
-        (reference, prediction)
+impl Folder {
+    fn of(predictions: &Path, references: &BTreeMap<String, PathBuf>) -> Result<Self> {
+        let pair = |prediction: PathBuf| {
+            let case = case_name(&prediction);
+            let reference = references.get(&case).ok_or_else(|| {
+                Error::input(prediction.display(), "there is no reference of this case", "give --ref")
+            })?;
+            Ok((reference.clone(), prediction))
+        };
+        Ok(Self(crate::scans::images(predictions)?.into_iter().map(pair).collect::<Result<_>>()?))
     }
 }
 
-impl Pairs for Folder<'_> {
+impl Pairs for Folder {
     fn count(&self) -> usize {
-        self.files.len()
+        self.0.len()
     }
 
     fn names(&self, case: usize) -> [String; 3] {
-        let (reference, prediction) = self.paths(case);
-        [case_name(&prediction), reference.display().to_string(), prediction.display().to_string()]
+        let (reference, prediction) = &self.0[case];
+        [case_name(prediction), reference.display().to_string(), prediction.display().to_string()]
     }
 
     fn read(&self, case: usize) -> Result<(LabelMap, LabelMap)> {
-        let (reference, prediction) = self.paths(case);
-        Ok((galen_io::read_label_map(&reference)?, galen_io::read_label_map(&prediction)?))
+        let (reference, prediction) = &self.0[case];
+        Ok((galen_io::read_label_map(reference)?, galen_io::read_label_map(prediction)?))
     }
 }
 
@@ -100,10 +95,10 @@ pub fn postprocess(
     let found = determine(&pairs, labels)?;
     let out = folder.join("postprocessed");
     renewed(&out, |out| {
-        pairs.files.par_iter().try_for_each(|name| {
-            let mut map = galen_io::read_label_map(&folder.join(name))?;
+        pairs.0.par_iter().try_for_each(|(_, prediction)| {
+            let mut map = galen_io::read_label_map(prediction)?;
             found.steps.iter().for_each(|step| step.apply(&mut map));
-            galen_io::write_label_map(&out.join(name), &map)
+            galen_io::write_label_map(&out.join(prediction.file_name().unwrap_or_default()), &map)
         })
     })?;
     let after = Summary { metric_per_case: moved(&found.after, &out), ..found.after.clone() };
