@@ -5,7 +5,7 @@ use crate::export::{Export, Logits, Probabilities};
 use crate::need::{Need, Sizes, need};
 use crate::sliding::{Input, Precision, Window};
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
-use galen_models::{Bundle, Inference, Network, Weights};
+use galen_models::{Bundle, Inference, Network, Storage, Weights};
 use galen_prep::resample::{Change, LogitSlabs, Method, PlaneSource, Whole};
 use galen_prep::{Configuration, Plans, Prepared, Undo, prepare, target_spacing};
 use rayon::prelude::*;
@@ -20,11 +20,13 @@ pub struct Options {
     pub step: f64,
     /// Round sums to float16 exactly where nnU-Net does, for comparison with it.
     pub compat_f16: bool,
+    /// How the network's activations are stored; its arithmetic is in single precision.
+    pub activations: Storage,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mirror: true, step: 0.5, compat_f16: false }
+        Self { mirror: true, step: 0.5, compat_f16: false, activations: Storage::F32 }
     }
 }
 
@@ -107,7 +109,8 @@ impl Predictor {
             parts.labels.output_channels(),
         )?;
         let patch = configuration.patch3();
-        let prepare = |weights| Ok(Mutex::new(network.inference(weights)?.fixed(patch)?));
+        let prepare =
+            |weights| Ok(Mutex::new(network.inference(weights)?.stored(options.activations).fixed(patch)?));
         let folds = weights.into_iter().map(prepare).collect::<Result<Vec<_>>>()?;
         let window = Window::new(patch, options.step, if options.mirror { &mirror_axes } else { &[] });
         let Parts { plans, labels, .. } = parts;
@@ -316,7 +319,7 @@ impl Predictor {
         });
         let folds = self.folds.len() as u64;
         // Every fold keeps weights and activations of its own.
-        let cost = self.network.cost(self.window.patch(), 1);
+        let cost = self.network.cost_stored(self.window.patch(), 1, self.options.activations);
         let regions = self.labels.regions_class_order.iter().flatten();
         let wide = self.labels.all().iter().chain(regions).any(|&label| label > 255);
         need(&Sizes {

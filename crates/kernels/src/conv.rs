@@ -5,6 +5,7 @@ use crate::cpu::Cpu;
 use crate::direct::{self, Direct, DirectWeightGradient, Pattern};
 use crate::scratch::Recycled;
 use crate::tensor_blocks::{Reader, Writer, check};
+use crate::values::{Values, ValuesMut};
 use crate::weight_view::WeightView;
 use crate::winograd::{self, Tiling, Winograd, WinogradWeightGradient};
 use rayon::prelude::*;
@@ -17,7 +18,7 @@ pub fn padded(channels: usize) -> usize {
     channels.next_multiple_of(LANES)
 }
 
-/// Batch and grid of an activation tensor: f32 `[n, z, y, x, padded(c)]`, pad lanes zero.
+/// Batch and grid of an activation tensor: `[n, z, y, x, padded(c)]`, pad lanes zero.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Grid {
     /// Samples.
@@ -48,7 +49,7 @@ pub struct Pending<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// `[n, z, y, x, padded(channels)]`.
-    pub values: &'a [f32],
+    pub values: Values<'a>,
     /// Channels without the pad lanes.
     pub channels: usize,
     /// Norm and activation not yet applied.
@@ -70,8 +71,8 @@ pub struct Sink<'a> {
 
 impl<'a> Source<'a> {
     /// A channels-last tensor, `[n, z, y, x, padded(channels)]`.
-    pub fn new(values: &'a [f32], channels: usize, pending: Option<Pending<'a>>) -> Self {
-        Self { values, channels, pending, planar: false }
+    pub fn new(values: impl Into<Values<'a>>, channels: usize, pending: Option<Pending<'a>>) -> Self {
+        Self { values: values.into(), channels, pending, planar: false }
     }
 }
 
@@ -202,13 +203,13 @@ impl Conv {
     }
 
     /// Raw output; when `moments` is given also its sum and sum of squares, `[n, padded(co), 2]`.
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
         input: Grid,
         sources: &[Source],
         packed: &Packed,
         bias: Option<&[f32]>,
-        out: &mut [f32],
+        out: impl Into<ValuesMut<'a>>,
         moments: Option<&mut [f64]>,
     ) {
         self.check_sources(sources);
@@ -216,7 +217,7 @@ impl Conv {
         if let Some(moments) = &moments {
             check("moments", moments.len(), output.n * padded(self.outputs) * 2);
         }
-        let (reader, writer) = (Reader::new(input, sources), Writer::whole(output, out, self.outputs));
+        let (reader, writer) = (Reader::new(input, sources), Writer::whole(output, out.into(), self.outputs));
         let bias = bias.map(|bias| padded_bias(bias, self.outputs));
         let (pattern, view) = (self.forward_pattern(), self.forward_view());
         packed.run(pattern, &view, [input, output], reader, writer, bias, moments);

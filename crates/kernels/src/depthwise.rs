@@ -75,7 +75,7 @@ impl DepthwiseConv {
         let reach =
             [0, 1, 2].map(|a| Reach::forward(self.kernel[a], self.stride[a], input.size[a], output.size[a]));
         let reader = Reader::new(input, &[*source]);
-        let writer = Writer::whole(output, out, self.channels);
+        let writer = Writer::whole(output, out.into(), self.channels);
         let bias = bias.map(|bias| padded_bias(bias, self.channels));
         Sweep {
             cpu,
@@ -199,7 +199,7 @@ mod tests {
                 values.chunks(width).flat_map(one).collect()
             };
             let pending = source.pending.map(|p| (lane(p.scale), lane(p.shift), p.slope));
-            let values = lane(source.values);
+            let values = lane(&source.values.widened());
             let pending =
                 pending.as_ref().map(|(scale, shift, slope)| Pending { scale, shift, slope: *slope });
             let own = [Source::new(&values, 1, pending)];

@@ -55,7 +55,7 @@ impl GridSample {
     ) {
         self.check(input, points, positions);
         let reader = Reader::new(input, &[*source]);
-        let writer = Writer::whole(points, out, source.channels);
+        let writer = Writer::whole(points, out.into(), source.channels);
         for_chunks(points, |n, first, count| {
             let own = &positions[(n * points.voxels() + first) * 3..][..count * 3];
             let (reader, writer) = (&reader, &writer);
@@ -154,7 +154,7 @@ impl Kernel for Sample<'_> {
                 let mut sum = V::zero();
                 for &(voxel, weight) in corners.inside() {
                     // SAFETY: corners inside lie in the grid, whose tensor `Reader` checked.
-                    let value = unsafe { V::load(block.at(voxel as isize)) };
+                    let value = unsafe { block.load::<V>(voxel as isize) };
                     let value = match &affine {
                         Some(affine) => affine.apply(value),
                         None => value,

@@ -154,7 +154,7 @@ impl Gathered {
     fn new(source: &Source, first: usize, channels: usize) -> Self {
         let cut = |values: &[f32]| gather(values, padded(source.channels), first, channels);
         let pending = source.pending.map(|p| ([cut(p.scale), cut(p.shift)], p.slope));
-        Self { values: cut(source.values), pending, channels }
+        Self { values: cut(&source.values.widened()), pending, channels }
     }
 
     fn source(&self) -> Source<'_> {

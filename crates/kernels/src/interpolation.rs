@@ -42,7 +42,8 @@ impl Interpolation {
     ) {
         let written = Grid { n: input.n, size };
         let tables = [0, 1, 2].map(|a| self.table(input.size[a], size[a]));
-        let (reader, writer) = (Reader::new(input, &[*source]), Writer::whole(written, out, source.channels));
+        let (reader, writer) =
+            (Reader::new(input, &[*source]), Writer::whole(written, out.into(), source.channels));
         Pass { cpu, read: input, written, tables, reader, writer }.run();
     }
 
@@ -156,7 +157,7 @@ impl Kernel for AddRows<'_> {
             let mut sum = V::zero();
             for &(row, weight) in self.rows {
                 // SAFETY: rows of the table lie in the grid, whose tensor `Reader` checked.
-                let value = unsafe { V::load(self.block.at((row + x) as isize)) };
+                let value = unsafe { self.block.load::<V>((row + x) as isize) };
                 let value = match &affine {
                     Some(affine) => affine.apply(value),
                     None => value,

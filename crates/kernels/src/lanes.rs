@@ -8,6 +8,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 
 use crate::cpu::Kernel;
+use half::bf16;
 
 /// Sixteen values. Everything is `#[inline(always)]`, so a kernel's loop compiles as one piece inside [`Lanes::call`].
 pub(crate) trait Lanes: Copy {
@@ -42,6 +43,31 @@ pub(crate) trait Lanes: Copy {
     /// Asks for a cache line that may lie anywhere.
     #[inline(always)]
     fn prefetch(_: *const f32) {}
+    /// Reads bfloat16.
+    ///
+    /// # Safety
+    /// Sixteen values can be read.
+    #[inline(always)]
+    unsafe fn widen(from: *const bf16) -> Self {
+        // SAFETY: as promised by the caller; both arrays have sixteen values.
+        unsafe {
+            let wide: [f32; 16] = from.cast::<[bf16; 16]>().read_unaligned().map(bf16::to_f32);
+            Self::load(wide.as_ptr())
+        }
+    }
+    /// Writes bfloat16, rounded to the nearest, ties to even; what is not a number stays so.
+    ///
+    /// # Safety
+    /// Sixteen values can be written.
+    #[inline(always)]
+    unsafe fn round_to(self, to: *mut bf16) {
+        let mut wide = [0.0; 16];
+        // SAFETY: as promised by the caller; the array has sixteen values.
+        unsafe {
+            self.store(wide.as_mut_ptr());
+            to.cast::<[bf16; 16]>().write_unaligned(wide.map(bf16::from_f32));
+        }
+    }
     fn splat(value: f32) -> Self;
     fn add(self, other: Self) -> Self;
     fn sub(self, other: Self) -> Self;
@@ -203,6 +229,54 @@ mod tests {
     use super::*;
     use crate::cpu::{Cpu, Task};
     use std::cell::Cell;
+
+    struct Halves {
+        x: [f32; 16],
+        out: Cell<([bf16; 16], [f32; 16])>,
+    }
+
+    impl Task for Halves {
+        fn run<V: Lanes>(&self) {
+            V::call(self);
+        }
+    }
+
+    impl Kernel for Halves {
+        #[inline(always)]
+        fn run<V: Lanes>(&self) {
+            let mut out = ([bf16::ZERO; 16], [0.0; 16]);
+            // SAFETY: all arrays have sixteen values.
+            unsafe {
+                V::load(self.x.as_ptr()).round_to(out.0.as_mut_ptr());
+                V::widen(out.0.as_ptr()).store(out.1.as_mut_ptr());
+            }
+            self.out.set(out);
+        }
+    }
+
+    #[test]
+    fn bfloat16_is_rounded_as_by_the_crate() {
+        // All exponents, with mantissas below, at and above the middle between two neighbours.
+        let tails = [0u32, 1, 0x7fff, 0x8000, 0x8001, 0x1_7fff, 0x1_8000, 0x1_8001, 0x7f_8000, 0x7f_ffff];
+        let bits = (0..512u32).flat_map(|top| tails.map(|tail| f32::from_bits((top << 23) | tail)));
+        let values: Vec<f32> = bits.collect();
+        for cpu in Cpu::available() {
+            for x in values.as_chunks::<16>().0 {
+                let halves = Halves { x: *x, out: Cell::default() };
+                cpu.run(&halves);
+                let (rounded, wide) = halves.out.get();
+                for i in 0..16 {
+                    let good = bf16::from_f32(x[i]);
+                    if x[i].is_nan() {
+                        assert!(wide[i].is_nan(), "{} {:x}", cpu.name(), x[i].to_bits());
+                        continue;
+                    }
+                    assert_eq!(rounded[i], good, "{} {:x}", cpu.name(), x[i].to_bits());
+                    assert_eq!(wide[i], good.to_f32(), "{}", cpu.name());
+                }
+            }
+        }
+    }
 
     struct Functions {
         x: [f32; 16],

@@ -33,6 +33,7 @@ pub mod shared_norm;
 mod slabs;
 mod tensor_blocks;
 mod transposed;
+mod values;
 mod weight_view;
 mod winograd;
 
@@ -49,3 +50,4 @@ pub use max_pool::MaxPool;
 pub use selective_scan::SelectiveScan;
 pub use slabs::{End, SlabSource, Upsampled};
 pub use transposed::TransposedConv;
+pub use values::{Storage, Values, ValuesMut};

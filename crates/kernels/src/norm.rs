@@ -9,6 +9,7 @@ use crate::cpu::{Cpu, Kernel, Task};
 use crate::lanes::Lanes;
 use crate::scratch::Shared;
 use crate::tensor_blocks::check;
+use crate::values::Values;
 use crate::{LANES, padded};
 use rayon::prelude::*;
 use std::cell::Cell;
@@ -74,16 +75,16 @@ impl InstanceNorm {
 
     /// Turns `grad`, the gradient after norm and activation, into the gradient of the raw tensor, in place.
     /// `raw` and `grad` are `[n, voxels, padded(channels)]`; `dgamma` and `dbeta`, `[channels]`, are overwritten.
-    pub fn backward(
+    pub fn backward<'a>(
         &self,
         channels: usize,
         voxels: usize,
         slope: f32,
-        raw: &[f32],
+        raw: impl Into<Values<'a>>,
         grad: &mut [f32],
         parameters: Option<(&mut [f32], &mut [f32])>,
     ) {
-        self.backward_with(Cpu::detected(), [channels, voxels], slope, raw, grad, parameters);
+        self.backward_with(Cpu::detected(), [channels, voxels], slope, raw.into(), grad, parameters);
     }
 
     pub(crate) fn backward_with(
@@ -91,7 +92,7 @@ impl InstanceNorm {
         cpu: Cpu,
         [channels, voxels]: [usize; 2],
         slope: f32,
-        raw: &[f32],
+        raw: Values,
         grad: &mut [f32],
         parameters: Option<(&mut [f32], &mut [f32])>,
     ) {
@@ -102,7 +103,7 @@ impl InstanceNorm {
         let sums: Vec<Vec<f64>> = (0..self.scale.len() / width)
             .map(|n| {
                 let own = n * sample..(n + 1) * sample;
-                self.gradient_sums(cpu, n, width, slope, &raw[own.clone()], &grad[own])
+                self.gradient_sums(cpu, n, width, slope, raw.cut(own.clone()), &grad[own])
             })
             .collect();
         if let Some((dgamma, dbeta)) = parameters {
@@ -113,7 +114,7 @@ impl InstanceNorm {
         }
         for (n, sums) in sums.iter().enumerate() {
             let own = n * sample..(n + 1) * sample;
-            self.gradient_of_raw(cpu, n, width, slope, &raw[own.clone()], &mut grad[own], sums);
+            self.gradient_of_raw(cpu, n, width, slope, raw.cut(own.clone()), &mut grad[own], sums);
         }
     }
 
@@ -125,16 +126,17 @@ impl InstanceNorm {
         sample: usize,
         width: usize,
         slope: f32,
-        raw: &[f32],
+        raw: Values,
         grad: &[f32],
     ) -> Vec<f64> {
-        let part = |(raw, grad): (&[f32], &[f32])| {
+        let part = |(raw, grad): (Values, &[f32])| {
             let mut sums = vec![[0.0; LANES]; 2 * width / LANES];
             cpu.run(&Sums { norm: self, sample, width, slope, raw, grad, out: Cell::new(&mut sums) });
             sums
         };
         let size = CHUNK * width;
-        let parts: Vec<_> = raw.par_chunks(size).zip(grad.par_chunks(size)).map(part).collect();
+        let cut = |(i, grad)| (chunk(raw, i, size), grad);
+        let parts: Vec<_> = grad.par_chunks(size).enumerate().map(cut).map(part).collect();
         let mut total = vec![0.0; 2 * width];
         for part in parts {
             total.iter_mut().zip(part.as_flattened()).for_each(|(t, c)| *t += c);
@@ -151,7 +153,7 @@ impl InstanceNorm {
         sample: usize,
         width: usize,
         slope: f32,
-        raw: &[f32],
+        raw: Values,
         grad: &mut [f32],
         sums: &[f64],
     ) {
@@ -172,14 +174,14 @@ impl InstanceNorm {
         cpu: Cpu,
         sample: usize,
         slope: f32,
-        raw: &[f32],
+        raw: Values,
         grad: &mut [f32],
         [of_raw, constant]: [&[f32]; 2],
     ) {
         let width = of_raw.len();
         let size = CHUNK * width;
-        grad.par_chunks_mut(size).zip(raw.par_chunks(size)).for_each(|(grad, raw)| {
-            let grad = Shared::new(grad);
+        grad.par_chunks_mut(size).enumerate().for_each(|(i, grad)| {
+            let (raw, grad) = (chunk(raw, i, size), Shared::new(grad));
             cpu.run(&OfRaw { norm: self, sample, width, slope, raw, grad, of_raw, constant });
         });
     }
@@ -195,6 +197,26 @@ impl InstanceNorm {
     }
 }
 
+/// Part `i` of parts of `size` values; the last may be shorter.
+fn chunk(values: Values, i: usize, size: usize) -> Values {
+    values.cut(i * size..((i + 1) * size).min(values.len()))
+}
+
+/// Sixteen values.
+///
+/// # Safety
+/// They are there.
+#[inline(always)]
+unsafe fn load<V: Lanes>(values: Values, at: usize) -> V {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        match values {
+            Values::F32(values) => V::load(values.as_ptr().add(at)),
+            Values::Bf16(values) => V::widen(values.as_ptr().add(at)),
+        }
+    }
+}
+
 /// Parameter of a channel, or what it is without parameters.
 pub(crate) fn of(values: Option<&[f32]>, c: usize, otherwise: f64) -> f64 {
     values.map_or(otherwise, |values| f64::from(values[c]))
@@ -206,7 +228,7 @@ struct Sums<'a> {
     sample: usize,
     width: usize,
     slope: f32,
-    raw: &'a [f32],
+    raw: Values<'a>,
     grad: &'a [f32],
     /// `[2, width / 16]` blocks of lanes.
     out: Cell<&'a mut [[f64; LANES]]>,
@@ -223,14 +245,14 @@ impl Kernel for Sums<'_> {
     fn run<V: Lanes>(&self) {
         let (out, slope) = (self.out.take(), V::splat(self.slope));
         let (blocks, few) = (self.width / LANES, RUN * self.width);
-        for (raw, grad) in self.raw.chunks(few).zip(self.grad.chunks(few)) {
+        for (i, grad) in self.grad.chunks(few).enumerate() {
+            let raw = chunk(self.raw, i, few);
             for b in 0..blocks {
                 let [scale, shift, mean] = self.norm.lanes::<V>(self.sample * self.width + b * LANES);
                 let (mut plain, mut times) = (V::zero(), V::zero());
                 for at in (b * LANES..raw.len()).step_by(self.width) {
                     // SAFETY: both slices are whole voxels and equally long.
-                    let (raw, grad) =
-                        unsafe { (V::load(raw.as_ptr().add(at)), V::load(grad.as_ptr().add(at))) };
+                    let (raw, grad) = unsafe { (load::<V>(raw, at), V::load(grad.as_ptr().add(at))) };
                     let g = grad.where_positive(raw.fma(scale, shift), grad.mul(slope));
                     plain = plain.add(g);
                     times = g.fma(raw.sub(mean), times);
@@ -257,7 +279,7 @@ struct OfRaw<'a> {
     sample: usize,
     width: usize,
     slope: f32,
-    raw: &'a [f32],
+    raw: Values<'a>,
     /// As long as `raw`.
     grad: Shared,
     of_raw: &'a [f32],
@@ -276,7 +298,8 @@ impl Kernel for OfRaw<'_> {
         let slope = V::splat(self.slope);
         // Some voxels at a time, so that all blocks of lanes find them in the first-level cache.
         let few = RUN * self.width;
-        for (i, raw) in self.raw.chunks(few).enumerate() {
+        for i in 0..self.raw.len().div_ceil(few) {
+            let raw = chunk(self.raw, i, few);
             for b in (0..self.width).step_by(LANES) {
                 let [scale, shift, mean] = self.norm.lanes::<V>(self.sample * self.width + b);
                 let (of_raw, constant) = (&self.of_raw[b..b + LANES], &self.constant[b..b + LANES]);
@@ -286,7 +309,7 @@ impl Kernel for OfRaw<'_> {
                     let to = self.grad.at(i * few + at);
                     // SAFETY: `raw` and the gradient, which this task alone writes, are cut alike, in whole voxels.
                     unsafe {
-                        let (raw, grad) = (V::load(raw.as_ptr().add(at)), V::load(to));
+                        let (raw, grad) = (load::<V>(raw, at), V::load(to));
                         let g = grad.where_positive(raw.fma(scale, shift), grad.mul(slope));
                         scale.fma(g, of_raw.fma(raw.sub(mean), constant)).store(to);
                     }
@@ -347,7 +370,7 @@ mod tests {
         for cpu in Cpu::available() {
             let (mut other, mut more) = (cotangent.clone(), [vec![0.0; 3], vec![0.0; 3]]);
             let [dw, db] = &mut more;
-            norm.backward_with(cpu, [CHANNELS, VOXELS], SLOPE, &raw, &mut other, Some((dw, db)));
+            norm.backward_with(cpu, [CHANNELS, VOXELS], SLOPE, (&raw).into(), &mut other, Some((dw, db)));
             let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-4);
             assert!(close(&grad, &other) && close(&dbeta, db) && close(&dgamma, dw), "{}", cpu.name());
         }

@@ -210,7 +210,7 @@ fn gather(grid: Grid, sources: &[Source]) -> Vec<f32> {
         for source in sources {
             let width = padded(source.channels);
             for c in 0..source.channels {
-                let mut t = source.values[v * width + c];
+                let mut t = source.values.get(v * width + c);
                 if let Some(p) = source.pending {
                     t = t.mul_add(p.scale[n * width + c], p.shift[n * width + c]);
                     t = if t >= 0.0 { t } else { t * p.slope };

@@ -1,6 +1,6 @@
 //! Average pool with window = stride and no padding, on channels-last tensors, and its gradient.
 
-use crate::{Cpu, Grid, Sink, Source, padded};
+use crate::{Cpu, Grid, Sink, Source, ValuesMut, padded};
 use rayon::prelude::*;
 
 /// Grid after pooling; an incomplete window at the end is left out.
@@ -9,7 +9,12 @@ pub fn pooled(input: Grid, window: [usize; 3]) -> Grid {
 }
 
 /// Mean of each window of the (normed and activated) source.
-pub fn average_pool(input: Grid, source: Source, window: [usize; 3], out: &mut [f32]) {
+pub fn average_pool<'a>(input: Grid, source: Source, window: [usize; 3], out: impl Into<ValuesMut<'a>>) {
+    let values = source.values.widened();
+    out.into().fill(|out| pool_rows(input, &source, &values, window, out));
+}
+
+fn pool_rows(input: Grid, source: &Source, values: &[f32], window: [usize; 3], out: &mut [f32]) {
     let grid = pooled(input, window);
     let width = padded(source.channels);
     let share = 1.0 / window.iter().product::<usize>() as f32;
@@ -23,7 +28,7 @@ pub fn average_pool(input: Grid, source: Source, window: [usize; 3], out: &mut [
                 for (x, out) in out.chunks_exact_mut(width).enumerate() {
                     for dx in 0..window[2] {
                         let from = from + (x * window[2] + dx) * width;
-                        add_activated(&source, sample, &source.values[from..from + width], out);
+                        add_activated(source, sample, &values[from..from + width], out);
                     }
                 }
             }

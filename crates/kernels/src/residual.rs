@@ -1,18 +1,23 @@
 //! Sum of two channels-last tensors with a leaky ReLU behind it, and its gradient.
 
-use crate::{Cpu, LANES, Pending, Source, padded};
+use crate::{Cpu, LANES, Pending, Source, Values, ValuesMut, padded};
 use rayon::prelude::*;
 
 /// Voxels per task.
 const CHUNK: usize = 2048;
 
 /// `out = leaky(a + b)`; both sources are `[n, voxels, padded(channels)]`, norm and activation applied on reading.
-pub fn add(voxels: usize, a: Source, b: Source, slope: f32, out: &mut [f32]) {
+pub fn add<'a>(voxels: usize, a: Source, b: Source, slope: f32, out: impl Into<ValuesMut<'a>>) {
+    let (left, right) = (a.values.widened(), b.values.widened());
+    out.into().fill(|out| add_rows(voxels, [(&a, &left), (&b, &right)], slope, out));
+}
+
+fn add_rows(voxels: usize, [(a, of_a), (b, of_b)]: [(&Source, &[f32]); 2], slope: f32, out: &mut [f32]) {
     let (cpu, width) = (Cpu::detected(), padded(a.channels));
     let sample = voxels * width;
     for (n, out) in out.chunks_exact_mut(sample).enumerate() {
         let own = n * sample..(n + 1) * sample;
-        let (left, right) = (&a.values[own.clone()], &b.values[own]);
+        let (left, right) = (&of_a[own.clone()], &of_b[own]);
         let (of_left, of_right) = (Row::new(a.pending, n, width), Row::new(b.pending, n, width));
         let size = CHUNK * width;
         out.par_chunks_mut(size).zip(left.par_chunks(size)).zip(right.par_chunks(size)).for_each(
@@ -68,7 +73,8 @@ impl Row {
 }
 
 /// Gradient before the activation, in place; `out` is what [`add`] wrote (its sign is that of the sum).
-pub fn add_gradient(slope: f32, out: &[f32], grad: &mut [f32]) {
+pub fn add_gradient<'a>(slope: f32, out: impl Into<Values<'a>>, grad: &mut [f32]) {
+    let out = out.into().widened();
     let size = CHUNK * LANES;
     grad.par_chunks_mut(size).zip(out.par_chunks(size)).for_each(|(grad, out)| {
         Cpu::detected().compile(|| {

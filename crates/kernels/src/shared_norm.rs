@@ -153,8 +153,9 @@ impl SharedNorm {
         check("raw tensor", raw.len(), n * sample);
         check("gradient behind a norm", grad.len(), raw.len());
         let own = |n: usize| n * sample..(n + 1) * sample;
-        let sums: Vec<Vec<f64>> =
-            (0..n).map(|n| state.gradient_sums(cpu, n, width, slope, &raw[own(n)], &grad[own(n)])).collect();
+        let sums: Vec<Vec<f64>> = (0..n)
+            .map(|n| state.gradient_sums(cpu, n, width, slope, raw[own(n)].into(), &grad[own(n)]))
+            .collect();
         if let Some((dgamma, dbeta)) = parameters {
             for c in 0..channels {
                 dbeta[c] = sums.iter().map(|sums| sums[c]).sum::<f64>() as f32;
@@ -178,7 +179,7 @@ impl SharedNorm {
         for n in 0..n {
             let lanes = n * width..(n + 1) * width;
             let factors = [&of_raw[lanes.clone()], &constant[lanes]];
-            state.combine(cpu, n, slope, &raw[own(n)], &mut grad[own(n)], factors);
+            state.combine(cpu, n, slope, raw[own(n)].into(), &mut grad[own(n)], factors);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::conv::padded_bias;
 use crate::direct::Moments;
 use crate::tensor_blocks::{Reader, Writer, check};
 use crate::winograd::{SMALL_WEIGHTS, Tile, Tiling, Winograd};
-use crate::{Conv, Grid, LANES, Packed, Pending, Source, TransposedConv, padded};
+use crate::{Conv, Grid, LANES, Packed, Pending, Source, TransposedConv, Values, ValuesMut, padded};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -93,13 +93,13 @@ impl Conv {
     pub fn replace(
         &self,
         input: Grid,
-        memory: &mut [f32],
+        mut memory: ValuesMut,
         end: End,
         sources: &[SlabSource],
         packed: &Packed,
         bias: Option<&[f32]>,
         moments: Option<&mut [f64]>,
-        scratch: &mut [f32],
+        scratch: ValuesMut,
     ) {
         let slabs = self.slabs(input).expect("the caller asked whether the output can replace a source");
         assert!(packed.algorithm == Algorithm::Winograd(slabs.tiling.tile), "weights of another grid");
@@ -122,13 +122,19 @@ impl Conv {
             let layers = slab * slabs.layers..((slab + 1) * slabs.layers).min(layers);
             let (read, written) = (slabs.read(layers.clone(), input), slabs.written(layers.clone(), input));
             let (tensor, out) = if end == End::Back {
-                let (out, tensor) = memory.split_at_mut(written.end * plane);
+                let (out, tensor) = memory.reborrow().split_at(written.end * plane);
                 let first = read.start * plane + slack - written.end * plane;
-                (&tensor[first..first + read.len() * plane], &mut out[written.start * plane..])
+                (
+                    tensor.into_values().cut(first..first + read.len() * plane),
+                    out.cut(written.start * plane..written.end * plane),
+                )
             } else {
-                let (tensor, out) = memory.split_at_mut(read.end * plane);
+                let (tensor, out) = memory.reborrow().split_at(read.end * plane);
                 let first = written.start * plane + slack - read.end * plane;
-                (&tensor[read.start * plane..], &mut out[first..first + written.len() * plane])
+                (
+                    tensor.into_values().cut(read.start * plane..read.end * plane),
+                    out.cut(first..first + written.len() * plane),
+                )
             };
             let sources: Vec<_> =
                 windows.iter_mut().map(|window| window.advance(read.clone(), input, tensor)).collect();
@@ -164,7 +170,7 @@ impl Conv {
         slabs: &Slabs,
         input: Grid,
         sources: &'a [SlabSource<'a>],
-        mut scratch: &'a mut [f32],
+        mut scratch: ValuesMut<'a>,
     ) -> Vec<Window<'a>> {
         let area = input.size[1] * input.size[2];
         let mut windows = Vec::new();
@@ -186,7 +192,7 @@ impl Conv {
                     0
                 }
             };
-            let (own, rest) = scratch.split_at_mut(len);
+            let (own, rest) = scratch.split_at(len);
             scratch = rest;
             windows.push(Window { source, channels, values: own, plane, planes: 0..0 });
         }
@@ -231,7 +237,7 @@ struct Window<'a> {
     source: &'a SlabSource<'a>,
     channels: usize,
     /// Room for planes of an upsampled source.
-    values: &'a mut [f32],
+    values: ValuesMut<'a>,
     /// Values of one plane.
     plane: usize,
     planes: Range<usize>,
@@ -243,12 +249,13 @@ impl Window<'_> {
         &'a mut self,
         wanted: Range<usize>,
         grid: Grid,
-        tensor: &'a [f32],
+        tensor: Values<'a>,
     ) -> (Source<'a>, Range<usize>) {
         let (channels, plane) = (self.channels, self.plane);
         match self.source {
             SlabSource::Whole(whole) => {
-                (Source { values: &whole.values[wanted.start * plane..wanted.end * plane], ..*whole }, wanted)
+                let values = whole.values.cut(wanted.start * plane..wanted.end * plane);
+                (Source { values, ..*whole }, wanted)
             }
             SlabSource::Replaced(pending) => (Source::new(tensor, channels, *pending), wanted),
             SlabSource::Upsampled(up) => {
@@ -259,14 +266,14 @@ impl Window<'_> {
                 let ([_, y, x], width) = (up.input.size, padded(up.source.channels));
                 let coarse = new.start / stride..new.end / stride;
                 let area = y * x * width;
-                let values = &up.source.values[coarse.start * area..coarse.end * area];
+                let values = up.source.values.cut(coarse.start * area..coarse.end * area);
                 let grid = Grid { n: 1, size: [coarse.len(), y, x] };
                 if !coarse.is_empty() {
                     let output = up.conv.output(grid);
                     let writer = Writer::of_planes(output, 0..output.size[0], to, channels, false);
                     up.conv.forward_to(grid, &Source { values, ..up.source }, up.packed, up.bias, writer);
                 }
-                let values = &self.values[..self.planes.len() * plane];
+                let values = self.values.reborrow().cut(0..self.planes.len() * plane).into_values();
                 (Source::new(values, channels, None), self.planes.clone())
             }
         }
@@ -274,24 +281,27 @@ impl Window<'_> {
 
     /// Makes the window hold the wanted planes, those before or behind the ones that it has; returns which are missing,
     /// and their place.
-    fn shift(&mut self, wanted: Range<usize>) -> (Range<usize>, &mut [f32]) {
+    fn shift(&mut self, wanted: Range<usize>) -> (Range<usize>, ValuesMut<'_>) {
         let had = std::mem::replace(&mut self.planes, wanted.clone());
         let kept = had.start.max(wanted.start)..had.end.min(wanted.end).max(had.start.max(wanted.start));
         let at = |plane: usize, first: usize| (plane - first) * self.plane;
         if kept.is_empty() {
-            return (wanted.clone(), &mut self.values[..wanted.len() * self.plane]);
+            return (wanted.clone(), self.values.reborrow().cut(0..wanted.len() * self.plane));
         }
         let (from, to) = (at(kept.start, had.start), at(kept.start, wanted.start));
-        move_values(self.values, from, to, kept.len() * self.plane);
+        match &mut self.values {
+            ValuesMut::F32(values) => move_values(values, from, to, kept.len() * self.plane),
+            ValuesMut::Bf16(values) => move_values(values, from, to, kept.len() * self.plane),
+        }
         let new = if kept.start > wanted.start { wanted.start..kept.start } else { kept.end..wanted.end };
         let place = at(new.start, wanted.start)..at(new.end, wanted.start);
-        (new, &mut self.values[place])
+        (new, self.values.reborrow().cut(place))
     }
 }
 
 /// Moves values inside a slice, by all threads where the places do not overlap.
-fn move_values(values: &mut [f32], from: usize, to: usize, len: usize) {
-    let copy = |from: &[f32], to: &mut [f32]| {
+fn move_values<T: Copy + Send + Sync>(values: &mut [T], from: usize, to: usize, len: usize) {
+    let copy = |from: &[T], to: &mut [T]| {
         to.par_chunks_mut(COPY).zip(from.par_chunks(COPY)).for_each(|(to, from)| to.copy_from_slice(from));
     };
     if from.abs_diff(to) < len {
@@ -359,13 +369,13 @@ mod tests {
             let mut moments = vec![0.0; 64];
             conv.replace(
                 input,
-                &mut memory,
+                (&mut memory).into(),
                 end,
                 &sources,
                 &packed,
                 Some(&bias),
                 Some(&mut moments),
-                &mut scratch,
+                (&mut scratch).into(),
             );
             let same = memory[place(end.other())] == expected && moments == expected_moments;
             assert!(same, "{kernel:?} {size:?} {up_stride:?} {end:?}");

@@ -3,7 +3,9 @@
 #![allow(unsafe_code, reason = "blocks are read and written by many threads at places which do not overlap")]
 
 use crate::lanes::Lanes;
+use crate::values::{Values, ValuesMut};
 use crate::{Grid, LANES, Pending, Sink, Source, padded};
+use half::bf16;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -13,7 +15,7 @@ const STREAM_VALUES: usize = 2 << 20;
 /// Sixteen channels of one sample of a source.
 #[derive(Clone, Copy)]
 pub(crate) struct ReadBlock<'a> {
-    values: &'a [f32],
+    values: Values<'a>,
     /// The voxel that `values` begins with.
     first: isize,
     /// Voxels per channel where the values are planes, one channel after the other.
@@ -32,10 +34,52 @@ pub(crate) struct Affine<V> {
 }
 
 impl ReadBlock<'_> {
-    /// Pointer to the sixteen channels of a voxel; may lie outside, then it is not read.
+    /// The sixteen channels of a voxel, as stored.
+    ///
+    /// # Safety
+    /// The voxel is in the grid.
     #[inline(always)]
-    pub(crate) fn at(&self, voxel: isize) -> *const f32 {
-        self.values.as_ptr().wrapping_offset((voxel - self.first) * self.width as isize)
+    pub(crate) unsafe fn load<V: Lanes>(&self, voxel: isize) -> V {
+        // SAFETY: as promised by the caller.
+        let [value] = unsafe { self.row::<V, 1>(voxel) };
+        value
+    }
+
+    /// The sixteen channels of `N` voxels of a row, as stored.
+    ///
+    /// # Safety
+    /// The voxels are in the grid.
+    #[inline(always)]
+    pub(crate) unsafe fn row<V: Lanes, const N: usize>(&self, voxel: isize) -> [V; N] {
+        let (at, mut out) = ((voxel - self.first) * self.width as isize, [V::zero(); N]);
+        // SAFETY: `Reader` checked that the tensor has every voxel of the grid.
+        unsafe {
+            match self.values {
+                Values::F32(values) => {
+                    let from = values.as_ptr().offset(at);
+                    for i in 0..N {
+                        out[i] = V::load(from.add(i * self.width));
+                    }
+                }
+                Values::Bf16(values) => {
+                    let from = values.as_ptr().offset(at);
+                    for i in 0..N {
+                        out[i] = V::widen(from.add(i * self.width));
+                    }
+                }
+            }
+        }
+        out
+    }
+
+    /// Asks for the cache lines of a voxel, which may lie outside.
+    #[inline(always)]
+    pub(crate) fn prefetch<V: Lanes>(&self, voxel: isize) {
+        let at = (voxel - self.first) * self.width as isize;
+        V::prefetch(match self.values {
+            Values::F32(values) => values.as_ptr().wrapping_offset(at),
+            Values::Bf16(values) => values.as_ptr().wrapping_offset(at).cast(),
+        });
     }
 
     #[inline(always)]
@@ -48,12 +92,13 @@ impl ReadBlock<'_> {
 
     /// All voxels of one lane, where the source is planar.
     pub(crate) fn plane(&self, lane: usize) -> Option<&[f32]> {
-        self.planes.map(|voxels| &self.values[lane * voxels..(lane + 1) * voxels])
+        let Values::F32(values) = self.values else { return None };
+        self.planes.map(|voxels| &values[lane * voxels..(lane + 1) * voxels])
     }
 
     /// Value of one lane, activated.
     pub(crate) fn scalar(&self, voxel: usize, lane: usize) -> f32 {
-        let x = self.values[(voxel - self.first as usize) * self.width + lane];
+        let x = self.values.get((voxel - self.first as usize) * self.width + lane);
         match self.pending {
             Some((scale, shift, slope)) => {
                 let t = x * scale[lane] + shift[lane];
@@ -85,9 +130,10 @@ impl<'a> Reader<'a> {
             for source in sources {
                 let width = if source.planar { source.channels } else { padded(source.channels) };
                 check("source", source.values.len(), grid.n * grid.voxels() * width);
-                let values = &source.values[n * grid.voxels() * width..(n + 1) * grid.voxels() * width];
+                let values = source.values.cut(n * grid.voxels() * width..(n + 1) * grid.voxels() * width);
                 if source.planar {
-                    assert!(source.pending.is_none() && source.channels <= LANES, "planes are images");
+                    let plain = matches!(source.values, Values::F32(_)) && source.pending.is_none();
+                    assert!(plain && source.channels <= LANES, "planes are images");
                     blocks.push(ReadBlock {
                         values,
                         first: 0,
@@ -135,7 +181,7 @@ fn sample_blocks<'a>(
     samples: usize,
     source: &Source<'a>,
     n: usize,
-    values: &'a [f32],
+    values: Values<'a>,
     first: usize,
     blocks: &mut Vec<ReadBlock<'a>>,
 ) {
@@ -149,7 +195,7 @@ fn sample_blocks<'a>(
             (&scale[lanes.clone()], &shift[lanes.clone()], slope)
         });
         blocks.push(ReadBlock {
-            values: &values[lane..],
+            values: values.cut(lane..values.len()),
             first: first as isize,
             planes: None,
             width,
@@ -161,12 +207,21 @@ fn sample_blocks<'a>(
 /// Sixteen channels of one sample of a tensor that is written.
 #[derive(Clone, Copy)]
 pub(crate) struct WriteBlock {
-    /// Null where nobody wants the values.
+    /// Null where nobody wants the values; of the type that `how` says.
     values: *mut f32,
     width: usize,
-    add: bool,
-    /// Large, overwritten and aligned: not worth a place in the caches.
-    stream: bool,
+    how: How,
+}
+
+/// How a block is written.
+#[derive(Clone, Copy)]
+enum How {
+    Overwrite,
+    Add,
+    /// Large and aligned: not worth a place in the caches.
+    Stream,
+    /// Rounded to bfloat16. Not past the caches: sixteen values are half a cache line.
+    Round,
 }
 
 // SAFETY: only a pointer; every voxel of a block is written by one task.
@@ -176,8 +231,7 @@ unsafe impl Sync for WriteBlock {}
 
 impl WriteBlock {
     /// A block that nobody wants.
-    pub(crate) const UNWANTED: Self =
-        Self { values: std::ptr::null_mut(), width: 0, add: false, stream: false };
+    pub(crate) const UNWANTED: Self = Self { values: std::ptr::null_mut(), width: 0, how: How::Overwrite };
 
     #[inline(always)]
     pub(crate) fn wanted(&self) -> bool {
@@ -192,15 +246,43 @@ impl WriteBlock {
     pub(crate) unsafe fn write<V: Lanes>(&self, voxel: usize, value: V) {
         // SAFETY: `Writer` checked that the tensor has every voxel of the grid.
         unsafe {
-            let to = self.values.add(voxel * self.width);
-            if self.add {
-                value.add(V::load(to)).store(to);
-            } else if self.stream {
-                value.stream(to);
-            } else {
-                value.store(to);
+            let at = voxel * self.width;
+            match self.how {
+                How::Overwrite => value.store(self.values.add(at)),
+                How::Add => value.add(V::load(self.values.add(at))).store(self.values.add(at)),
+                How::Stream => value.stream(self.values.add(at)),
+                How::Round => value.round_to(self.values.cast::<bf16>().add(at)),
             }
         }
+    }
+}
+
+/// The first value of a tensor that is written.
+struct Target {
+    start: *mut f32,
+    how: How,
+}
+
+impl Target {
+    /// `away` says that the values are not read again soon.
+    fn new(values: ValuesMut, away: bool) -> Self {
+        match values {
+            ValuesMut::F32(values) => {
+                let start = values.as_mut_ptr();
+                let stream = away && start.addr().is_multiple_of(LANES * size_of::<f32>());
+                Self { start, how: if stream { How::Stream } else { How::Overwrite } }
+            }
+            ValuesMut::Bf16(values) => Self { start: values.as_mut_ptr().cast(), how: How::Round },
+        }
+    }
+
+    /// The block that begins `after` values behind and `before` values ahead of the first.
+    fn block(&self, after: usize, before: usize, width: usize) -> WriteBlock {
+        let values = match self.how {
+            How::Round => self.start.cast::<bf16>().wrapping_add(after).wrapping_sub(before).cast(),
+            _ => self.start.wrapping_add(after).wrapping_sub(before),
+        };
+        WriteBlock { values, width, how: self.how }
     }
 }
 
@@ -213,7 +295,7 @@ pub(crate) struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     /// One tensor, overwritten.
-    pub(crate) fn whole(grid: Grid, values: &'a mut [f32], channels: usize) -> Self {
+    pub(crate) fn whole(grid: Grid, values: ValuesMut<'a>, channels: usize) -> Self {
         check("output", values.len(), grid.n * grid.voxels() * padded(channels));
         let mut writer = Self::unwanted(grid, padded(channels) / LANES);
         writer.place(grid, 0, values, padded(channels), false);
@@ -225,7 +307,7 @@ impl<'a> Writer<'a> {
     pub(crate) fn of_planes(
         grid: Grid,
         planes: Range<usize>,
-        values: &'a mut [f32],
+        values: ValuesMut<'a>,
         channels: usize,
         away: bool,
     ) -> Self {
@@ -233,10 +315,9 @@ impl<'a> Writer<'a> {
         check("samples of planes", grid.n, 1);
         check("output", values.len(), planes.len() * plane * width);
         let mut writer = Self::unwanted(grid, width / LANES);
-        let start = values.as_mut_ptr().wrapping_sub(planes.start * plane * width);
-        let stream = away && start.addr().is_multiple_of(LANES * size_of::<f32>());
+        let target = Target::new(values, away);
         for (b, block) in writer.blocks.iter_mut().enumerate() {
-            *block = WriteBlock { values: start.wrapping_add(b * LANES), width, add: false, stream };
+            *block = target.block(b * LANES, planes.start * plane * width, width);
         }
         writer
     }
@@ -251,7 +332,7 @@ impl<'a> Writer<'a> {
             if let Some(sink) = sink {
                 check("channels of a sink", sink.channels, channels);
                 check("sink", sink.values.len(), grid.n * grid.voxels() * width);
-                writer.place(grid, first, sink.values, width, sink.add);
+                writer.place(grid, first, ValuesMut::F32(sink.values), width, sink.add);
             }
             first += width / LANES;
         }
@@ -262,14 +343,16 @@ impl<'a> Writer<'a> {
         Self { blocks: vec![WriteBlock::UNWANTED; grid.n * per_sample], per_sample, borrow: PhantomData }
     }
 
-    fn place(&mut self, grid: Grid, first: usize, values: &mut [f32], width: usize, add: bool) {
-        let start = values.as_mut_ptr();
-        let stream =
-            !add && values.len() >= STREAM_VALUES && start.addr().is_multiple_of(LANES * size_of::<f32>());
+    fn place(&mut self, grid: Grid, first: usize, values: ValuesMut, width: usize, add: bool) {
+        let away = values.len() >= STREAM_VALUES;
+        let mut target = Target::new(values, away);
+        if add {
+            target.how = How::Add;
+        }
         for n in 0..grid.n {
             for b in 0..width / LANES {
-                let values = start.wrapping_add(n * grid.voxels() * width + b * LANES);
-                self.blocks[n * self.per_sample + first + b] = WriteBlock { values, width, add, stream };
+                self.blocks[n * self.per_sample + first + b] =
+                    target.block(n * grid.voxels() * width + b * LANES, 0, width);
             }
         }
     }

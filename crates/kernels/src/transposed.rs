@@ -9,6 +9,7 @@ use crate::direct::{self, DirectWeightGradient, Pattern};
 use crate::lanes::Lanes;
 use crate::scratch::{Recycled, Shared};
 use crate::tensor_blocks::{Reader, Writer, check};
+use crate::values::{Values, ValuesMut};
 use crate::weight_view::WeightView;
 use crate::{Grid, LANES, Packed, Sink, Source, padded};
 use rayon::prelude::*;
@@ -70,15 +71,15 @@ impl TransposedConv {
     }
 
     /// Output.
-    pub fn forward(
+    pub fn forward<'a>(
         &self,
         input: Grid,
         source: &Source,
         packed: &Packed,
         bias: Option<&[f32]>,
-        out: &mut [f32],
+        out: impl Into<ValuesMut<'a>>,
     ) {
-        let writer = Writer::whole(self.output(input), out, self.outputs);
+        let writer = Writer::whole(self.output(input), out.into(), self.outputs);
         self.forward_to(input, source, packed, bias, writer);
     }
 
@@ -147,15 +148,21 @@ impl TransposedConv {
         view.check(dw.len(), self.taps());
         let read = Source::new(grad_out, self.outputs, None);
         let reader = Reader::new(output, &[read]);
-        let activated = source.pending.map(|_| activated(cpu, input, source));
-        let grad = activated.as_deref().unwrap_or(source.values);
+        let activated;
+        let grad = match source.values {
+            Values::F32(values) if source.pending.is_none() => values,
+            _ => {
+                activated = self::activated(cpu, input, source);
+                &activated
+            }
+        };
         check("source", grad.len(), input.n * input.voxels() * padded(self.inputs));
         let pattern = self.backward_pattern();
         DirectWeightGradient { cpu, pattern, view, read: output, output: input, reader, grad }.run(dw);
     }
 }
 
-/// The source with its norm and activation applied.
+/// The source in single precision with its norm and activation applied.
 fn activated(cpu: Cpu, grid: Grid, source: &Source) -> Recycled {
     let (reader, width) = (Reader::new(grid, &[*source]), padded(source.channels));
     let mut out = Recycled::new(source.values.len());
@@ -196,7 +203,7 @@ impl Kernel for Activate<'_> {
             for voxel in 0..self.voxels {
                 // SAFETY: the voxels are in the grid, and this part of `out` belongs to the task.
                 unsafe {
-                    let value = V::load(block.at((self.first + voxel) as isize));
+                    let value = block.load::<V>((self.first + voxel) as isize);
                     let value = affine.map_or(value, |affine| affine.apply(value));
                     value.store(self.out.at(voxel * self.width + b * LANES));
                 }

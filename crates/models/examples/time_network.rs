@@ -1,11 +1,11 @@
 //! Times one network on one input, for the comparison in `bench/torch`.
 //!
-//! `time_network FOLDER infer|train RUNS THREADS`: FOLDER holds `case.json`, `weights.safetensors` and
+//! `time_network FOLDER infer|train RUNS THREADS [bf16]`: FOLDER holds `case.json`, `weights.safetensors` and
 //! `image.f32`, for training `labels.i16` too. Prints one JSON line: seconds per run after a first one that
 //! does not count, by the clock and of processor time, peak memory, and writes `logits.f32` or the loss of the first step.
 
 use galen_core::Architecture;
-use galen_models::{LossSpec, Network, Sgd, Targets, Weights, deep_supervision_weights};
+use galen_models::{LossSpec, Network, Sgd, Storage, Targets, Weights, deep_supervision_weights};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Instant;
@@ -32,9 +32,10 @@ fn processor() -> f64 {
 
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
-    let [_, folder, mode, runs, threads] = arguments.as_slice() else {
-        panic!("time_network FOLDER infer|train RUNS THREADS");
+    let [_, folder, mode, runs, threads, rest @ ..] = arguments.as_slice() else {
+        panic!("time_network FOLDER infer|train RUNS THREADS [bf16]");
     };
+    let storage = if rest == ["bf16"] { Storage::Bf16 } else { Storage::F32 };
     let (runs, threads): (usize, usize) = (runs.parse().unwrap(), threads.parse().unwrap());
     rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().unwrap();
     let folder = Path::new(folder);
@@ -57,7 +58,7 @@ fn main() {
     };
     let (mut loss, mut held) = (None, None);
     if mode == "infer" {
-        let mut inference = network.inference(weights).unwrap().fixed(size).unwrap();
+        let mut inference = network.inference(weights).unwrap().stored(storage).fixed(size).unwrap();
         let mut logits = vec![0.0; outputs * size.iter().product::<usize>()];
         for run in 0..=runs {
             timed(run, &mut || inference.forward_into(&image, size, &mut logits).unwrap());
@@ -71,7 +72,7 @@ fn main() {
         let targets = Targets::pyramid(labels, size, &network.output_sizes(size));
         let scale_weights = deep_supervision_weights(network.scales());
         let spec = LossSpec { batch_dice: false, regions: None, ignore: None, scale_weights };
-        let mut training = network.training(weights, spec).unwrap();
+        let mut training = network.training(weights, spec).unwrap().stored(storage);
         let mut optimiser = Sgd::default();
         for run in 0..=runs {
             timed(run, &mut || {

@@ -3,7 +3,7 @@
 use crate::executor::{Kernel, Layout, Plan, Step, head_rows};
 use crate::graph::{Graph, Op, Parameter, TensorId};
 use galen_kernels::buffer::fitting;
-use galen_kernels::padded;
+use galen_kernels::{Storage, padded};
 
 /// Work and memory of a network on images of one size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,13 @@ pub struct Cost {
 }
 
 /// Cost of a graph with these weights on `batch` images of `size`, `(z, y, x)`.
-pub(crate) fn cost(graph: &Graph, parameters: &[Parameter], size: [usize; 3], batch: usize) -> Cost {
+pub(crate) fn cost(
+    graph: &Graph,
+    parameters: &[Parameter],
+    size: [usize; 3],
+    batch: usize,
+    storage: Storage,
+) -> Cost {
     let values: usize = parameters.iter().map(|p| p.shape.iter().product::<usize>()).sum();
     let weights = 4 * values as u64;
     let predicting = graph.keep_outputs(&[0]);
@@ -33,18 +39,18 @@ pub(crate) fn cost(graph: &Graph, parameters: &[Parameter], size: [usize; 3], ba
         // The image needs no gradient, so its readers run twice instead of three times.
         training_multiply_adds: (3 * multiply_adds(graph, size) - first) * batch as u64,
         inference_weight_bytes: weights + packed_weights(&predicting, size),
-        inference_activation_bytes: inference_activations(&predicting, size),
-        training_bytes: 3 * weights + training_activations(graph, size, batch),
+        inference_activation_bytes: inference_activations(&predicting, size, storage),
+        training_bytes: 3 * weights + training_activations(graph, size, batch, storage),
     }
 }
 
 fn multiply_adds(graph: &Graph, size: [usize; 3]) -> u64 {
-    let layout = Layout::new(graph, 1, size);
+    let layout = Layout::new(graph, 1, size, Storage::F32);
     graph.ops.iter().map(|op| of_layout(graph, &layout, op)).sum()
 }
 
 fn op_multiply_adds(graph: &Graph, op: &Op, size: [usize; 3]) -> u64 {
-    of_layout(graph, &Layout::new(graph, 1, size), op)
+    of_layout(graph, &Layout::new(graph, 1, size, Storage::F32), op)
 }
 
 fn of_layout(graph: &Graph, layout: &Layout, op: &Op) -> u64 {
@@ -91,7 +97,7 @@ impl Play {
     }
 
     fn compute(&mut self, layout: &Layout, tensor: TensorId) {
-        self.lent[tensor] = Some(self.take(layout.len(tensor)));
+        self.lent[tensor] = Some(self.take(layout.words(tensor, 0)));
     }
 
     fn release(&mut self, tensor: TensorId) {
@@ -110,7 +116,7 @@ impl Play {
 }
 
 fn packed_weights(graph: &Graph, size: [usize; 3]) -> u64 {
-    let layout = Layout::new(graph, 1, size);
+    let layout = Layout::new(graph, 1, size, Storage::F32);
     let values = graph.ops.iter().zip(&layout.kernels).map(|(op, kernel)| match kernel {
         Kernel::Conv(conv) => conv.packed_len(layout.grids[op.sources()[0]]),
         Kernel::Up(up) => up.packed_len(),
@@ -119,8 +125,8 @@ fn packed_weights(graph: &Graph, size: [usize; 3]) -> u64 {
     4 * values.sum::<usize>() as u64
 }
 
-fn inference_activations(graph: &Graph, size: [usize; 3]) -> u64 {
-    let layout = Layout::new(graph, 1, size);
+fn inference_activations(graph: &Graph, size: [usize; 3], storage: Storage) -> u64 {
+    let layout = Layout::new(graph, 1, size, storage);
     let mut play = Play::new(graph);
     let plan = Plan::new(graph, &layout);
     let scratch = play.take(plan.scratch);
@@ -129,7 +135,7 @@ fn inference_activations(graph: &Graph, size: [usize; 3]) -> u64 {
         match step {
             Step::Plain(op) => {
                 let output = graph.ops[op].output();
-                play.lent[output] = Some(play.take(layout.len(output) + plan.slack[output]));
+                play.lent[output] = Some(play.take(layout.words(output, plan.slack[output])));
             }
             Step::Replacing(step) => {
                 let op = &graph.ops[step.conv];
@@ -148,8 +154,8 @@ fn inference_activations(graph: &Graph, size: [usize; 3]) -> u64 {
     play.bytes()
 }
 
-fn training_activations(graph: &Graph, size: [usize; 3], batch: usize) -> u64 {
-    let layout = Layout::new(graph, batch, size);
+fn training_activations(graph: &Graph, size: [usize; 3], batch: usize, storage: Storage) -> u64 {
+    let layout = Layout::new(graph, batch, size, storage);
     let mut play = Play::new(graph);
     play.load(graph, &layout);
     graph.ops.iter().for_each(|op| play.compute(&layout, op.output()));

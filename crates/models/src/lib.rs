@@ -28,6 +28,7 @@ mod weights;
 pub use bundle::{Bundle, BundleContent, BundleForm, Provenance};
 pub use cost::Cost;
 pub use executor::{Inference, Training};
+pub use galen_kernels::Storage;
 pub use galen_kernels::loss::Hard;
 pub use model_choice::Choice;
 pub use network::Network;

@@ -7,6 +7,7 @@ use crate::supervision::LossSpec;
 use crate::weights::Weights;
 use crate::{initial_weights, plain_conv_unet, residual_encoder_unet};
 use galen_core::{Architecture, Error, NetworkClass, Result};
+use galen_kernels::Storage;
 use std::sync::Arc;
 
 /// A U-Net without weights; cheap to clone.
@@ -141,7 +142,12 @@ impl Network {
 
     /// What one pass over `batch` images of `size`, `(z, y, x)`, costs.
     pub fn cost(&self, size: [usize; 3], batch: usize) -> Cost {
-        crate::cost::cost(&self.graph, &self.parameters, size, batch)
+        self.cost_stored(size, batch, Storage::F32)
+    }
+
+    /// As [`Self::cost`], with activations stored like this.
+    pub fn cost_stored(&self, size: [usize; 3], batch: usize, storage: Storage) -> Cost {
+        crate::cost::cost(&self.graph, &self.parameters, size, batch, storage)
     }
 }
 

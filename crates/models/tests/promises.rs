@@ -2,7 +2,7 @@
 
 use galen_core::{Architecture, NetworkClass};
 use galen_kernels::Cpu;
-use galen_models::{LossSpec, Network, Sgd, Targets, Tensor, Weights, deep_supervision_weights};
+use galen_models::{LossSpec, Network, Sgd, Storage, Targets, Tensor, Weights, deep_supervision_weights};
 
 fn architecture(class: NetworkClass, dimensions: usize, leak: f64) -> Architecture {
     let axes = |value: usize| vec![value; dimensions];
@@ -83,21 +83,58 @@ fn slabs_change_no_bytes_and_spare_memory() {
         let small = architecture(class, 3, 0.01);
         let network = Network::new(&Architecture { features: vec![16, 32, 32], ..small }, 2, 3).unwrap();
         let (weights, image) = (weights(&network), images(1, size));
-        let whole =
-            network.training(weights.clone(), loss(&network)).unwrap().forward(&image, 1, size).unwrap();
-        let mut inference = network.inference(weights).unwrap().fixed(size).unwrap();
-        let logits = inference.forward(&image, size).unwrap();
-        assert!(logits == whole[0], "{class:?}");
-        let (allocations, tensor) = (inference.allocations(), 4 * 16 * size.iter().product::<usize>());
-        assert!(inference.forward(&image, size).unwrap() == whole[0]);
-        assert_eq!(inference.allocations(), allocations, "the second image allocates nothing");
-        assert_eq!(network.cost(size, 1).inference_activation_bytes as usize, inference.activation_bytes());
-        if class == NetworkClass::PlainConvUNet {
-            // Held whole, skip connection, upsampled tensor and output are three, and the other scales half of one.
-            assert!(2 * inference.activation_bytes() < 7 * tensor, "{}", inference.activation_bytes());
+        for storage in [Storage::F32, Storage::Bf16] {
+            let mut training = network.training(weights.clone(), loss(&network)).unwrap().stored(storage);
+            let whole = training.forward(&image, 1, size).unwrap();
+            let inference = network.inference(weights.clone()).unwrap();
+            let mut inference = inference.stored(storage).fixed(size).unwrap();
+            let logits = inference.forward(&image, size).unwrap();
+            assert!(logits == whole[0], "{class:?} {storage:?}");
+            let allocations = inference.allocations();
+            assert!(inference.forward(&image, size).unwrap() == whole[0]);
+            assert_eq!(inference.allocations(), allocations, "the second image allocates nothing");
+            let cost = network.cost_stored(size, 1, storage);
+            assert_eq!(cost.inference_activation_bytes as usize, inference.activation_bytes());
+            let tensor = 4 * storage.words(16 * size.iter().product::<usize>());
+            // The image and some rows of logits are in single precision whatever the others are.
+            let fixed = 4 * (3 * image.len() / 2 + (16 << 16)) * usize::from(storage == Storage::Bf16);
+            if class == NetworkClass::PlainConvUNet {
+                // Held whole, skip connection, upsampled tensor and output are three, and the other scales half of one.
+                assert!(
+                    2 * (inference.activation_bytes() - fixed) < 7 * tensor,
+                    "{storage:?} {}",
+                    inference.activation_bytes()
+                );
+            }
+            let error = inference.forward(&images(1, [16, 96, 96]), [16, 96, 96]).unwrap_err().to_string();
+            assert!(error.contains("was prepared for"), "{error}");
         }
-        let error = inference.forward(&images(1, [16, 96, 96]), [16, 96, 96]).unwrap_err().to_string();
-        assert!(error.contains("was prepared for"), "{error}");
+    }
+}
+
+#[test]
+fn half_the_memory_costs_little_precision() {
+    for (network, small) in networks(0.01) {
+        let size = [small[0], 4 * small[1], 4 * small[2]];
+        let (weights, images) = (weights(&network), images(2, size));
+        let step = |storage| {
+            let mut training = network.training(weights.clone(), loss(&network)).unwrap().stored(storage);
+            let logits = training.forward(&images, 2, size).unwrap().remove(0);
+            let loss = training.step(&images, 2, size, &targets(&network, 2, size)).unwrap().loss;
+            let gradients: Vec<f32> = training.gradients().iter().flat_map(|(_, g)| g.values.clone()).collect();
+            (logits, loss, gradients, training.activation_bytes())
+        };
+        let (wide, half) = (step(Storage::F32), step(Storage::Bf16));
+        let far = |a: &[f32], b: &[f32]| {
+            let square =
+                |values: &mut dyn Iterator<Item = f32>| values.map(|x| f64::from(x).powi(2)).sum::<f64>();
+            (square(&mut a.iter().zip(b).map(|(a, b)| a - b)) / square(&mut a.iter().copied())).sqrt()
+        };
+        let (of_logits, of_gradients) = (far(&wide.0, &half.0), far(&wide.2, &half.2));
+        assert!((1e-5..2e-2).contains(&of_logits), "logits {of_logits}");
+        assert!((1e-5..0.1).contains(&of_gradients), "gradients {of_gradients}");
+        assert!((wide.1 - half.1).abs() < 5e-3, "loss {} and {}", wide.1, half.1);
+        assert!(10 * half.3 < 9 * wide.3, "{} and {} bytes", half.3, wide.3);
     }
 }
 
@@ -211,15 +248,18 @@ fn what_does_not_fit_is_refused_with_its_name() {
 
 #[test]
 fn the_told_cost_is_the_memory_used() {
-    for (network, size) in networks(0.01) {
-        let cost = network.cost(size, 2);
+    let both = |(network, size)| {
+        [Storage::F32, Storage::Bf16].map(|storage| (Network::clone(&network), size, storage))
+    };
+    for (network, size, storage) in networks(0.01).into_iter().flat_map(both) {
+        let cost = network.cost_stored(size, 2, storage);
         let values = 4 * network.parameter_count();
-        let mut inference = network.inference(weights(&network)).unwrap();
+        let mut inference = network.inference(weights(&network)).unwrap().stored(storage);
         let half = images(1, size);
         inference.forward(&half, size).unwrap();
         assert_eq!(cost.inference_activation_bytes as usize, inference.activation_bytes());
         let spec = LossSpec { scale_weights: vec![1.0; network.scales()], ..loss(&network) };
-        let mut training = network.training(weights(&network), spec).unwrap();
+        let mut training = network.training(weights(&network), spec).unwrap().stored(storage);
         training.step(&images(2, size), 2, size, &targets(&network, 2, size)).unwrap();
         assert_eq!(cost.training_bytes as usize - 3 * values, training.activation_bytes());
     }

@@ -49,7 +49,7 @@ impl Golden {
         let folds: Vec<String> = serde_json::from_value(self.info["folds"].clone()).unwrap();
         let mirror = self.info["mirroring"].as_bool().unwrap();
         let step = self.info["tile_step_size"].as_f64().unwrap();
-        Predictor::new(&bundle, &folds, Options { mirror, step, compat_f16 }).unwrap()
+        Predictor::new(&bundle, &folds, Options { mirror, step, compat_f16, ..Options::default() }).unwrap()
     }
 
     fn predict(&self, predictor: &Predictor, probabilities: bool) -> Prediction {

@@ -129,7 +129,7 @@ impl<const N: usize> Kernel for Taps<'_, N> {
                 for odd in 0..2 {
                     let i = 2 * pair + odd;
                     if i < row.count {
-                        let g = V::load(row.grad.at((row.first + i) as isize));
+                        let g = row.grad.load::<V>((row.first + i) as isize);
                         let from = row.row.add(i * row.stride);
                         for n in 0..N {
                             sums[odd][n] = V::load(from.add(n * LANES)).fma(g, sums[odd][n]);

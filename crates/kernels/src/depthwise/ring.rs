@@ -137,7 +137,7 @@ impl Kernel for FillRow<'_> {
         for i in 0..self.count {
             // SAFETY: the row lies in the tensor, whose length `Reader` checked; a widened row has room for it.
             unsafe {
-                let x = V::load(self.block.at((self.from + i) as isize));
+                let x = self.block.load::<V>((self.from + i) as isize);
                 let x = match &affine {
                     Some(affine) => affine.apply(x),
                     None => x,

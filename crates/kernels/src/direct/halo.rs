@@ -218,7 +218,7 @@ impl Kernel for PackRow<'_> {
                 V::zero().store(self.out.add(x * LANES));
             }
             for x in self.inside.clone() {
-                let value = V::load(self.block.at(self.first + x as isize));
+                let value = self.block.load::<V>(self.first + x as isize);
                 let value = affine.map_or(value, |affine| affine.apply(value));
                 value.store(self.out.add(x * LANES));
             }

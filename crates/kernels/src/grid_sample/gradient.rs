@@ -158,7 +158,7 @@ impl Kernel for Positions<'_> {
                             // SAFETY: the voxel is inside the grid, whose tensor `Reader` checked; the gradient has
                             // whole vectors.
                             unsafe {
-                                let value = V::load(block.at(((z * rows + y) * columns + x) as isize));
+                                let value = block.load::<V>(((z * rows + y) * columns + x) as isize);
                                 let value = match block.affine::<V>() {
                                     Some(affine) => affine.apply(value),
                                     None => value,

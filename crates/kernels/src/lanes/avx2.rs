@@ -4,6 +4,7 @@
 
 use super::Lanes;
 use crate::cpu::Kernel;
+use half::bf16;
 use std::arch::x86_64::*;
 
 /// Two 256-bit registers.
@@ -13,6 +14,24 @@ pub(crate) struct Avx2(__m256, __m256);
 #[target_feature(enable = "avx2,fma")]
 fn enter<K: Kernel>(kernel: &K) {
     kernel.run::<Avx2>();
+}
+
+/// The bits of the nearest bfloat16, in the lower half of each lane.
+///
+/// # Safety
+/// Feature as in `call`.
+#[inline(always)]
+unsafe fn round(x: __m256) -> __m256i {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        // Carries must not turn what is not a number into one.
+        let number = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_ORD_Q>(x, x));
+        let bits = _mm256_blendv_epi8(_mm256_set1_epi32(0x7fc0_0000), rounded, number);
+        _mm256_srli_epi32::<16>(bits)
+    }
 }
 
 impl Lanes for Avx2 {
@@ -44,6 +63,29 @@ impl Lanes for Avx2 {
     fn prefetch(at: *const f32) {
         // SAFETY: a prefetch reads nothing that a program can see.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) };
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const bf16) -> Self {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe {
+            let [low, high] = [0, 8].map(|i| {
+                let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.add(i).cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+            });
+            Self(low, high)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn round_to(self, to: *mut bf16) {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe {
+            let (low, high) = (round(self.0), round(self.1));
+            // Packing works on halves of the registers, hence the order behind it.
+            let packed = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packus_epi32(low, high));
+            _mm256_storeu_si256(to.cast(), packed);
+        }
     }
 
     #[inline(always)]

@@ -4,6 +4,7 @@
 
 use super::Lanes;
 use crate::cpu::Kernel;
+use half::bf16;
 use std::arch::x86_64::*;
 
 /// One 512-bit register.
@@ -41,6 +42,29 @@ impl Lanes for Avx512 {
     unsafe fn stream(self, to: *mut f32) {
         // SAFETY: feature as in `call`; the caller vouches for memory and alignment.
         unsafe { _mm512_stream_ps(to, self.0) }
+    }
+
+    #[inline(always)]
+    unsafe fn widen(from: *const bf16) -> Self {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        unsafe {
+            let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn round_to(self, to: *mut bf16) {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        unsafe {
+            let bits = _mm512_castps_si512(self.0);
+            let odd = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+            let rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
+            // Carries must not turn what is not a number into one.
+            let number = _mm512_cmp_ps_mask::<_CMP_ORD_Q>(self.0, self.0);
+            let bits = _mm512_mask_blend_epi32(number, _mm512_set1_epi32(0x7fc0_0000), rounded);
+            _mm256_storeu_si256(to.cast(), _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(bits)));
+        }
     }
 
     #[inline(always)]

@@ -57,11 +57,11 @@ impl InputTile<'_> {
                         (at_z * self.size[1] as isize + at_y) * self.size[2] as isize + self.origin[2];
                     // What the next tile along x reads anew.
                     for x in N..2 * N - 2 {
-                        V::prefetch(self.block.at(voxel + x as isize));
+                        self.block.prefetch::<V>(voxel + x as isize);
                     }
                     if whole {
                         // SAFETY: all `N` voxels are in the volume.
-                        row = unsafe { gather::<V, N>(self.block.at(voxel), self.block.width) };
+                        row = unsafe { self.block.row::<V, N>(voxel) };
                         if let Some(affine) = affine {
                             for x in 0..N {
                                 row[x] = affine.apply(row[x]);
@@ -72,7 +72,7 @@ impl InputTile<'_> {
                             let at_x = self.origin[2] + x as isize;
                             if at_x >= 0 && at_x < self.size[2] as isize {
                                 // SAFETY: this voxel is in the volume.
-                                let value = unsafe { V::load(self.block.at(voxel + x as isize)) };
+                                let value = unsafe { self.block.load::<V>(voxel + x as isize) };
                                 row[x] = match affine {
                                     Some(affine) => affine.apply(value),
                                     None => value,

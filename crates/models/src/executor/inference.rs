@@ -7,7 +7,7 @@ use crate::graph::{Graph, Op};
 use crate::network::Network;
 use crate::weights::Weights;
 use galen_core::{Error, Result};
-use galen_kernels::Packed;
+use galen_kernels::{Packed, Storage};
 
 /// A network with weights, ready for images. After the first image of a size, later ones allocate nothing.
 #[derive(Debug)]
@@ -15,6 +15,8 @@ pub struct Inference {
     network: Network,
     graph: Graph,
     weights: Weights,
+    /// Of everything between the image and the logits.
+    storage: Storage,
     tensors: Tensors,
     prepared: Option<Prepared>,
     /// The only size that is left to run.
@@ -34,7 +36,22 @@ impl Inference {
     pub(crate) fn new(network: &Network, weights: Weights) -> Self {
         let graph = network.graph().keep_outputs(&[0]);
         let tensors = Tensors::new(&graph);
-        Self { network: network.clone(), graph, weights, tensors, prepared: None, fixed: None }
+        Self {
+            network: network.clone(),
+            graph,
+            weights,
+            storage: Storage::F32,
+            tensors,
+            prepared: None,
+            fixed: None,
+        }
+    }
+
+    /// With activations stored like this; the arithmetic stays in single precision.
+    #[must_use]
+    pub fn stored(mut self, storage: Storage) -> Self {
+        (self.storage, self.prepared) = (storage, None);
+        self
     }
 
     /// For images of this size alone, `(z, y, x)`: the weights of convolutions are kept in the order of the kernels only.
@@ -108,7 +125,7 @@ impl Inference {
 
     fn prepare(&mut self, size: [usize; 3]) -> Prepared {
         self.tensors.pool.trim();
-        let layout = Layout::new(&self.graph, 1, size);
+        let layout = Layout::new(&self.graph, 1, size, self.storage);
         let ops = self.graph.ops.iter().zip(&layout.kernels);
         let packed = ops.map(|(op, kernel)| pack(op, kernel, &layout, &self.weights)).collect();
         let plan = Plan::new(&self.graph, &layout);

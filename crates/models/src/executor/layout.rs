@@ -1,7 +1,7 @@
 //! Grids and kernels of a graph at one image size.
 
 use crate::graph::{Graph, Op};
-use galen_kernels::{Conv, Grid, TransposedConv, padded, pool};
+use galen_kernels::{Conv, Grid, Storage, TransposedConv, padded, pool};
 
 /// What runs an operation.
 #[derive(Debug)]
@@ -49,12 +49,14 @@ pub(crate) struct Layout {
     /// One per tensor; tensors that the graph does not compute have the image's.
     pub(crate) grids: Vec<Grid>,
     widths: Vec<usize>,
+    /// How each tensor is stored. The image and the outputs are in single precision.
+    pub(crate) storage: Vec<Storage>,
     /// The image stays `[n, channels, z, y, x]`, because all its readers take it so.
     pub(crate) planar_image: bool,
 }
 
 impl Layout {
-    pub(crate) fn new(graph: &Graph, n: usize, size: [usize; 3]) -> Self {
+    pub(crate) fn new(graph: &Graph, n: usize, size: [usize; 3], storage: Storage) -> Self {
         let mut grids = vec![Grid { n, size }; graph.channels.len()];
         let mut kernels = Vec::with_capacity(graph.ops.len());
         for op in &graph.ops {
@@ -67,7 +69,11 @@ impl Layout {
             !op.sources().contains(&0) || matches!(kernel, Kernel::Conv(conv) if conv.reads_planes())
         };
         let planar_image = graph.ops.iter().zip(&kernels).all(takes_planes);
-        Self { kernels, grids, widths, planar_image }
+        let mut storage = vec![storage; graph.channels.len()];
+        for &tensor in graph.outputs.iter().chain(&[0]) {
+            storage[tensor] = Storage::F32;
+        }
+        Self { kernels, grids, widths, storage, planar_image }
     }
 
     /// Voxels of one sample of a tensor.
@@ -78,6 +84,11 @@ impl Layout {
     /// Stored values of a tensor or its gradient, pad lanes included.
     pub(crate) fn len(&self, tensor: usize) -> usize {
         self.grids[tensor].n * self.voxels(tensor) * self.widths[tensor]
+    }
+
+    /// Words of memory of a tensor that has `slack` values more.
+    pub(crate) fn words(&self, tensor: usize, slack: usize) -> usize {
+        self.storage[tensor].words(self.len(tensor) + slack)
     }
 
     /// Stored values of the image.

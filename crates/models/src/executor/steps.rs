@@ -42,7 +42,7 @@ pub(crate) struct Plan {
     pub(crate) steps: Vec<(Step, Vec<TensorId>)>,
     /// Values by which the memory of each tensor is longer than the tensor.
     pub(crate) slack: Vec<usize>,
-    /// Scratch values of the convolutions in slabs: the most that any needs, so that one buffer serves all.
+    /// Words of scratch of the convolutions in slabs: the most that any needs, so that one buffer serves all.
     pub(crate) scratch: usize,
 }
 
@@ -123,6 +123,7 @@ fn replacing(graph: &Graph, layout: &Layout, last: &[Option<usize>], index: usiz
         let source = sources[place];
         last[source] == Some(index)
             && layout.len(source) == layout.len(*output)
+            && layout.storage[source] == layout.storage[*output]
             && sources.iter().filter(|&&other| other == source).count() == 1
     };
     let mut places: Vec<usize> = (0..sources.len()).filter(fits).collect();
@@ -147,5 +148,7 @@ fn scratch(graph: &Graph, layout: &Layout, step: &Replacing) -> usize {
         Kernel::Up(up) => Some((place, up.stride[0])),
         _ => None,
     });
-    conv.slab_values(layout.grids[graph.ops[step.conv].sources()[0]], up.as_slice())
+    let sources = graph.ops[step.conv].sources();
+    let len = conv.slab_values(layout.grids[sources[0]], up.as_slice());
+    up.map_or(0, |(place, _)| layout.storage[sources[place]].words(len))
 }

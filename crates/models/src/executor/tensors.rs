@@ -7,8 +7,10 @@ use crate::graph::{Graph, Norm, Op, TensorId};
 use crate::weights::Weights;
 use galen_kernels::buffer::{Buffer, BufferPool};
 use galen_kernels::norm::InstanceNorm;
-use galen_kernels::{End, Grid, Packed, Pending, SlabSource, Source, Upsampled, padded, pool, residual};
-use std::ops::Deref;
+use galen_kernels::{
+    End, Grid, Packed, Pending, SlabSource, Source, Storage, Upsampled, Values, ValuesMut, padded, pool,
+    residual,
+};
 
 /// The values of one tensor, at one end of a memory that may be longer.
 #[derive(Debug)]
@@ -16,20 +18,19 @@ pub(crate) struct Held {
     memory: Buffer,
     end: End,
     len: usize,
+    storage: Storage,
 }
 
 impl Held {
     fn whole(memory: Buffer) -> Self {
-        Self { len: memory.len(), memory, end: End::Front }
+        Self { len: memory.len(), memory, end: End::Front, storage: Storage::F32 }
     }
-}
 
-impl Deref for Held {
-    type Target = [f32];
-    fn deref(&self) -> &[f32] {
+    fn values(&self) -> Values<'_> {
+        let all = Values::of_words(self.storage, &self.memory);
         match self.end {
-            End::Front => &self.memory[..self.len],
-            End::Back => &self.memory[self.memory.len() - self.len..],
+            End::Front => all.cut(0..self.len),
+            End::Back => all.cut(all.len() - self.len..all.len()),
         }
     }
 }
@@ -70,8 +71,16 @@ impl Tensors {
     }
 
     /// Raw values of a tensor. Panics when it was not computed: a bug in the order of operations.
-    pub(crate) fn raw(&self, tensor: TensorId) -> &[f32] {
-        self.values[tensor].as_deref().expect("operations run in order")
+    pub(crate) fn raw(&self, tensor: TensorId) -> Values<'_> {
+        self.values[tensor].as_ref().expect("operations run in order").values()
+    }
+
+    /// Values of an output of the graph.
+    pub(crate) fn output(&self, tensor: TensorId) -> &[f32] {
+        match self.raw(tensor) {
+            Values::F32(values) => values,
+            Values::Bf16(_) => unreachable!("outputs are stored in single precision"),
+        }
     }
 
     /// A tensor as kernels read it.
@@ -120,9 +129,9 @@ impl Tensors {
         self.values[0] = Some(Held::whole(buffer));
     }
 
-    /// A tensor as planes, `[n, c, z, y, x]`.
+    /// An output as planes, `[n, c, z, y, x]`.
     pub(crate) fn planes(&self, graph: &Graph, layout: &Layout, tensor: TensorId, out: &mut [f32]) {
-        planes(self.raw(tensor), layout.grids[tensor].n, graph.channels[tensor], out);
+        planes(self.output(tensor), layout.grids[tensor].n, graph.channels[tensor], out);
     }
 
     /// Runs operation `index`; its sources are there, its output will be, in a memory that is `slack` values longer.
@@ -139,8 +148,9 @@ impl Tensors {
         let output = op.output();
         let input = layout.grids[op.sources()[0]];
         let len = layout.len(output);
-        let mut memory = self.pool.take(len + slack);
-        let out = &mut memory[..len];
+        let storage = layout.storage[output];
+        let mut memory = self.pool.take(layout.words(output, slack));
+        let out = ValuesMut::of_words(storage, &mut memory).cut(0..len);
         match (op, &layout.kernels[index], packed) {
             (Op::Conv { sources, bias, norm, .. }, Kernel::Conv(conv), Some(packed)) => {
                 let mut moments = std::mem::take(&mut self.moments);
@@ -169,7 +179,7 @@ impl Tensors {
             }
             _ => unreachable!("kernels are made from the operations"),
         }
-        self.values[output] = Some(Held { memory, end: End::Front, len });
+        self.values[output] = Some(Held { memory, end: End::Front, len, storage });
     }
 
     fn update_norm(
@@ -203,7 +213,8 @@ impl Tensors {
             unreachable!("convolutions have packed weights")
         };
         let replaced = sources[step.replaced];
-        let Held { mut memory, end, len } = self.values[replaced].take().expect("operations run in order");
+        let Held { mut memory, end, len, storage } =
+            self.values[replaced].take().expect("operations run in order");
         let mut moments = vec![0.0; 2 * padded(conv.outputs)];
         // A norm takes the mean away, and with it any bias.
         let bias = bias.as_ref().filter(|_| norm.is_none()).map(|name| values(weights, name));
@@ -219,12 +230,16 @@ impl Tensors {
                 _ => SlabSource::Whole(self.source(graph, source)),
             })
             .collect();
-        conv.replace(layout.grids[replaced], &mut memory, end, &read, own, bias, wanted, scratch);
+        let values = ValuesMut::of_words(storage, &mut memory);
+        // Upsampled planes are stored as the whole tensor would be.
+        let of_scratch = step.up.map_or(Storage::F32, |(place, _)| layout.storage[sources[place]]);
+        let scratch = ValuesMut::of_words(of_scratch, scratch);
+        conv.replace(layout.grids[replaced], values, end, &read, own, bias, wanted, scratch);
         drop(read);
         if let Some(norm) = norm {
             self.update_norm(*output, norm, weights, &moments, [conv.outputs, layout.voxels(*output)]);
         }
-        self.values[*output] = Some(Held { memory, end: end.other(), len });
+        self.values[*output] = Some(Held { memory, end: end.other(), len, storage });
     }
 
     fn upsampled<'a>(
@@ -271,12 +286,12 @@ impl Tensors {
             let cut = |&source: &TensorId| {
                 let whole = self.source(graph, source);
                 let width = padded(whole.channels);
-                Source { values: &whole.values[first * width..last * width], ..whole }
+                Source { values: whole.values.cut(first * width..last * width), ..whole }
             };
             let read: Vec<Source> = sources.iter().map(cut).collect();
             let grid = Grid { n: 1, size: [1, (last - first) / x, x] };
             let out = &mut part[..(last - first) * width];
-            conv.forward(grid, &read, packed, bias, out, None);
+            conv.forward(grid, &read, packed, bias, &mut *out, None);
             planar::to_planes_from(out, conv.outputs, first, logits);
         }
         self.pool.give(part);

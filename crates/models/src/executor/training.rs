@@ -12,7 +12,7 @@ use crate::weights::{Tensor, Weights};
 use galen_core::{Error, Result};
 use galen_kernels::buffer::Buffer;
 use galen_kernels::loss::Hard;
-use galen_kernels::{Sink, pool, residual};
+use galen_kernels::{Sink, Storage, pool, residual};
 
 /// A network with weights, their gradients and the activations of the last batch.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub struct Training {
     /// Of the weights that the computed outputs depend on.
     gradients: Weights,
     loss: LossSpec,
+    /// Of the activations that are kept for the gradients.
+    storage: Storage,
     tensors: Tensors,
     /// Gradient with respect to each tensor as its readers see it (norm and activation applied).
     grads: Vec<Option<Buffer>>,
@@ -41,7 +43,16 @@ impl Training {
         let tensors = Tensors::new(&graph);
         let mut grads = Vec::new();
         grads.resize_with(graph.channels.len(), || None);
-        Self { network: network.clone(), graph, weights, gradients, loss, tensors, grads, prepared: None }
+        let network = network.clone();
+        let storage = Storage::F32;
+        Self { network, graph, weights, gradients, loss, storage, tensors, grads, prepared: None }
+    }
+
+    /// With activations kept like this for the gradients; the arithmetic and the gradients stay in single precision.
+    #[must_use]
+    pub fn stored(mut self, storage: Storage) -> Self {
+        (self.storage, self.prepared) = (storage, None);
+        self
     }
 
     /// The network.
@@ -87,9 +98,9 @@ impl Training {
             let truth = self.loss.truth(labels, self.network.outputs())?;
             let shape = [n, self.network.outputs()];
             let weight = self.loss.scale_weights[scale];
-            let length = self.tensors.raw(tensor).len();
+            let length = self.tensors.output(tensor).len();
             let mut grad = self.tensors.pool.take(length);
-            let compared = truth.compare(labels, self.tensors.raw(tensor), shape, self.loss.batch_dice);
+            let compared = truth.compare(labels, self.tensors.output(tensor), shape, self.loss.batch_dice);
             loss += weight * compared.gradient(weight, &mut grad);
             self.grads[tensor] = Some(grad);
         }
@@ -112,7 +123,7 @@ impl Training {
         for (output, scale) in self.loss.scales().into_iter().enumerate() {
             let labels = &targets[scale].labels;
             let truth = self.loss.truth(labels, self.network.outputs())?;
-            let logits = self.tensors.raw(self.graph.outputs[output]);
+            let logits = self.tensors.output(self.graph.outputs[output]);
             let compared = truth.compare(labels, logits, [n, self.network.outputs()], self.loss.batch_dice);
             evaluation.loss += self.loss.scale_weights[scale] * compared.value();
             if scale == 0 {
@@ -196,7 +207,7 @@ impl Training {
             Some((was_n, was_size, layout)) if (was_n, was_size) == (n, size) => layout,
             _ => {
                 self.tensors.pool.trim();
-                Layout::new(&self.graph, n, size)
+                Layout::new(&self.graph, n, size, self.storage)
             }
         };
         self.tensors.load(&self.graph, &layout, images);
