@@ -4,6 +4,7 @@ mod figure;
 mod nnunet_roots;
 mod phantom;
 mod postprocess;
+mod precision;
 mod probabilities;
 mod rate;
 mod report;

@@ -79,6 +79,12 @@ impl Cpu {
         }
     }
 
+    /// Whether activations in bfloat16 make this path faster: they do where a register of them is widened by two
+    /// instructions, and single values are not.
+    pub fn gains_from_bf16(self) -> bool {
+        self != Self::Portable
+    }
+
     /// Output vectors side by side in one register block.
     pub(crate) fn columns(self) -> usize {
         match self {

@@ -25,7 +25,11 @@ pub fn features() -> Vec<(&'static str, bool, &'static str)> {
         ("avx2", is_x86_feature_detected!("avx2"), "the path avx2, with fma"),
         ("fma", is_x86_feature_detected!("fma"), "the path avx2"),
         ("avx512f", is_x86_feature_detected!("avx512f"), "the path avx512"),
-        ("avx512bf16", is_x86_feature_detected!("avx512bf16"), "nothing: all arithmetic is f32"),
+        (
+            "avx512bf16",
+            is_x86_feature_detected!("avx512bf16"),
+            "nothing: bf16 is a way to store, all arithmetic is f32",
+        ),
     ];
     #[cfg(not(target_arch = "x86_64"))]
     return Vec::new();

@@ -204,7 +204,7 @@ mod tests {
         let mut words = vec![0.0f32; 2];
         assert_eq!((Storage::Bf16.words(4), Storage::F32.words(4)), (2, 4));
         ValuesMut::of_words(Storage::Bf16, &mut words).fill(|values| {
-            values.copy_from_slice(&[1.0, -2.5, 1.003_906_25, 3e38]);
+            values.copy_from_slice(&[1.0, -2.5, 1.0 + 1.0 / 256.0, 3e38]);
         });
         let values = Values::of_words(Storage::Bf16, &words);
         // The third lies half way between two neighbours; the even one is below.

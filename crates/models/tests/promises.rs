@@ -121,7 +121,8 @@ fn half_the_memory_costs_little_precision() {
             let mut training = network.training(weights.clone(), loss(&network)).unwrap().stored(storage);
             let logits = training.forward(&images, 2, size).unwrap().remove(0);
             let loss = training.step(&images, 2, size, &targets(&network, 2, size)).unwrap().loss;
-            let gradients: Vec<f32> = training.gradients().iter().flat_map(|(_, g)| g.values.clone()).collect();
+            let gradients: Vec<f32> =
+                training.gradients().iter().flat_map(|(_, g)| g.values.clone()).collect();
             (logits, loss, gradients, training.activation_bytes())
         };
         let (wide, half) = (step(Storage::F32), step(Storage::Bf16));

@@ -43,8 +43,8 @@ pub fn earlier(
     explanation.extend(damaged.iter().map(|error| format!("A damaged checkpoint was passed over: {error}")));
     let schedule = &checkpoint.state.schedule;
     explanation.push(format!(
-        "Resumed at iteration {} of {}; schedule, batch {}, {} features and seed {} are those that the run began \
-         with, whatever this call asks for.",
+        "Resumed at iteration {} of {}; schedule, batch {}, {} features, precision and seed {} are those that the \
+         run began with, whatever this call asks for.",
         checkpoint.state.iterations(),
         schedule.iterations,
         schedule.batch_size,
@@ -63,7 +63,8 @@ pub fn fresh(
     explanation: &mut Vec<String>,
     watch: &mut dyn Watch,
 ) -> Result<Checkpoint> {
-    let schedule = schedule(setup, options, began, explanation, watch)?;
+    let mut schedule = schedule(setup, options, began, explanation, watch)?;
+    schedule.precision = options.precision;
     let (chosen, usual) = (schedule.optimiser, Optimiser::default());
     if chosen != usual {
         explanation.push(format!(
@@ -115,7 +116,7 @@ fn schedule(
             // Timing may take one part in fifty of the budget per candidate, but one step at least.
             let most = time.as_secs_f64() / 50.0;
             let (schedule, said) = budget::choose(&offer, |features, batch| {
-                measure(setup, options.seed, features, batch, most, watch)
+                measure(setup, options, features, batch, most, watch)
             })?;
             explanation.extend(said);
             Ok(schedule)
@@ -146,7 +147,7 @@ fn width_of_other_folds(setup: &Setup<'_>, options: &Options) -> Result<Option<V
 /// Times real steps on real batches with a network that is thrown away; nothing of the run is touched.
 fn measure(
     setup: &Setup<'_>,
-    seed: u64,
+    options: &Options,
     features: &[usize],
     batch: usize,
     most: f64,
@@ -155,8 +156,9 @@ fn measure(
     const STEPS: f64 = 4.0;
     let network = network(setup, features)?;
     let loss = LossSpec::for_labels(setup.labels, setup.batch_dice, network.scales());
-    let mut training = network.training(network.initial_weights(seed), loss)?;
-    let batches = batches(setup, &network, seed, batch);
+    let training = network.training(network.initial_weights(options.seed), loss)?;
+    let mut training = training.stored(options.precision.storage());
+    let batches = batches(setup, &network, options.seed, batch);
     let patch = batches.recipe.patch;
     let Batch { images, targets } = batches.training(0)?;
     let mut optimiser = Sgd::default();

@@ -49,7 +49,8 @@ impl<'a> Run<'a> {
             buffers: checkpoint.momentum,
         };
         let first_position = checkpoint.state.position;
-        let training = network.training(checkpoint.weights, loss)?;
+        let storage = checkpoint.state.schedule.precision.storage();
+        let training = network.training(checkpoint.weights, loss)?.stored(storage);
         let (state, now) = (checkpoint.state, Instant::now());
         let skipped = 0;
         Ok(Self {

@@ -23,7 +23,7 @@ mod watch;
 
 pub use run_folder::{Machine, RunRecord, peak_memory};
 pub use sampler::Cases;
-pub use schedule::{Budget, Optimiser, Schedule};
+pub use schedule::{Budget, Optimiser, Precision, Schedule};
 pub use setup::{Options, Outcome, Setup, train};
 pub use store_cases::fit;
 pub use watch::{Epoch, EpochReport, Silent, Watch};

@@ -1,6 +1,7 @@
 //! How long and how hard a run trains. Fixed before the first step and stored with every checkpoint, so that
 //! a resumed run is the same run.
 
+use galen_models::Storage;
 use serde::{Deserialize, Serialize};
 
 /// What training may cost.
@@ -43,6 +44,26 @@ impl Optimiser {
     }
 }
 
+/// How the activations of a step are stored until their gradients are made; all arithmetic is in single precision.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// Four bytes per value.
+    #[default]
+    F32,
+    /// Two bytes per value.
+    Bf16,
+}
+
+impl Precision {
+    pub(crate) fn storage(self) -> Storage {
+        match self {
+            Self::F32 => Storage::F32,
+            Self::Bf16 => Storage::Bf16,
+        }
+    }
+}
+
 /// The schedule of one run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Schedule {
@@ -61,6 +82,9 @@ pub struct Schedule {
     pub checkpoint_every: usize,
     /// Optimiser settings.
     pub optimiser: Optimiser,
+    /// How activations are stored.
+    #[serde(default)]
+    pub precision: Precision,
 }
 
 /// One batch of a run.
@@ -91,6 +115,7 @@ impl Schedule {
             features: features.to_vec(),
             checkpoint_every: 1,
             optimiser: Optimiser::default(),
+            precision: Precision::default(),
         }
     }
 

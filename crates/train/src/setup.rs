@@ -7,7 +7,7 @@ use crate::effective_plan::effective_plan;
 use crate::fit::Run;
 use crate::run_folder::{Machine, RunFolder, RunRecord, peak_memory};
 use crate::sampler::{Cases, Sampler};
-use crate::schedule::{Budget, Schedule};
+use crate::schedule::{Budget, Precision, Schedule};
 use crate::watch::Watch;
 use galen_core::{Architecture, Error, Labels, Result};
 use galen_models::{Bundle, BundleContent, LossSpec, Network, Provenance};
@@ -27,6 +27,8 @@ pub struct Options {
     pub budget: Budget,
     /// Seed of weights, places and augmentation.
     pub seed: u64,
+    /// How activations are stored.
+    pub precision: Precision,
     /// Go on from the newest checkpoint, if there is one.
     pub resume: bool,
     /// Model folder to write.

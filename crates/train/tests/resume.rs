@@ -2,7 +2,7 @@
 
 use galen_core::{Architecture, Kind, LabelValue, Labels, NetworkClass, Result};
 use galen_prep::ClassLocations;
-use galen_train::{Budget, Cases, EpochReport, Options, Outcome, Setup, Silent, Watch, train};
+use galen_train::{Budget, Cases, EpochReport, Options, Outcome, Precision, Setup, Silent, Watch, train};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -110,12 +110,31 @@ fn setup<'a>(cases: &'a Balls, labels: &'a Labels) -> Setup<'a> {
 
 fn options(out: &Path, iterations: usize, resume: bool) -> Options {
     let budget = Budget::Iterations(iterations);
-    Options { fold: "0".into(), budget, seed: 7, resume, out: out.to_owned(), command: vec!["test".into()] }
+    Options {
+        fold: "0".into(),
+        budget,
+        seed: 7,
+        precision: Precision::F32,
+        resume,
+        out: out.to_owned(),
+        command: vec!["test".into()],
+    }
 }
 
 fn run(out: &Path, iterations: usize, resume: bool, watch: &mut dyn Watch) -> Result<Outcome> {
+    run_in(Precision::F32, out, iterations, resume, watch)
+}
+
+fn run_in(
+    precision: Precision,
+    out: &Path,
+    iterations: usize,
+    resume: bool,
+    watch: &mut dyn Watch,
+) -> Result<Outcome> {
     let (cases, labels) = (Balls::new(4), labels());
-    train(&setup(&cases, &labels), &options(out, iterations, resume), watch)
+    let options = Options { precision, ..options(out, iterations, resume) };
+    train(&setup(&cases, &labels), &options, watch)
 }
 
 /// Stops when asked for the n-th time, which is before the n-th batch.
@@ -179,6 +198,20 @@ fn a_resumed_run_gives_the_bytes_of_an_uninterrupted_one() {
     };
     assert_eq!(numbers(&straight), numbers(&stopped));
     assert_eq!(numbers(&straight).len(), 2);
+}
+
+/// A call that resumes may ask for another precision: the run keeps the one that it began with.
+#[test]
+fn a_resumed_run_keeps_its_precision() {
+    let folder = tempfile::tempdir().unwrap();
+    let [straight, stopped, wide] = ["straight", "stopped", "wide"].map(|name| folder.path().join(name));
+    run_in(Precision::Bf16, &straight, 6, false, &mut Silent).unwrap();
+    run_in(Precision::Bf16, &stopped, 6, false, &mut StopAt { asked: 0, at: 3 }).unwrap_err();
+    run(&stopped, 6, true, &mut Silent).unwrap();
+    assert_same(&straight, &stopped);
+    run(&wide, 6, false, &mut Silent).unwrap();
+    let weights = |out: &Path| std::fs::read(out.join("fold_0/weights.safetensors")).unwrap();
+    assert_ne!(weights(&straight), weights(&wide));
 }
 
 #[test]

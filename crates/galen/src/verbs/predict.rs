@@ -2,14 +2,16 @@
 
 use crate::nnunet_roots;
 use crate::postprocess;
+use crate::precision::{self, Agreement, Precision};
 use crate::probabilities;
 use crate::scans::{Scan, Shard, case_name, images, scans};
 use crate::session::{Exit, Progress, Session};
 use galen_core::{Error, Kind, Result};
 use galen_infer::{Options, Prediction, Predictor};
+use galen_kernels::Cpu;
 use galen_metrics::postprocessing::Step;
-use galen_models::{Bundle, BundleForm, Choice};
-use serde_json::json;
+use galen_models::{Bundle, BundleForm, Choice, Storage};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +60,9 @@ pub struct Arguments {
     /// Step of the sliding window as a part of the patch
     #[arg(long, default_value_t = 0.5, value_name = "PART")]
     step: f64,
+    /// How the network's activations are stored; auto decides on the first scan, which it segments twice more
+    #[arg(long, value_enum, default_value_t = Precision::F32, value_name = "PRECISION")]
+    precision: Precision,
     /// Precision of summed logits: nnU-Net's models were made with float16 sums and agree with it best so
     #[arg(long, value_enum, default_value_t = LogitSums::Auto, value_name = "SUMS")]
     logits: LogitSums,
@@ -140,6 +145,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let steps = postprocess::steps(arguments.postprocessing.as_deref())?;
     let bundle = arguments.which.open(&arguments.model)?;
     let mut list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
+    let first = list.first().cloned();
     if let Some(shard) = arguments.shard {
         list = shard.take(list);
     }
@@ -151,10 +157,13 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             LogitSums::F16 => true,
             LogitSums::F32 => false,
         },
+        activations: Storage::F32,
     };
     let folds = if arguments.folds.is_empty() { bundle.folds()? } else { arguments.folds.clone() };
     tracing::info!("configuration {}, folds {}", bundle.configuration, folds.join(", "));
-    let predictor = Predictor::new(&bundle, &folds, options)?;
+    let open = |activations| Predictor::new(&bundle, &folds, Options { activations, ..options });
+    let (activations, check) = activations(arguments, first.as_ref(), &open, session)?;
+    let predictor = open(activations)?;
     let previous = previous_maps(arguments, &predictor, &list)?;
     let progress = session.progress("predict", list.len());
     let (mut done, mut failed) = (Vec::new(), Vec::new());
@@ -178,9 +187,45 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         progress.at(number + 1, list.len());
     }
     progress.finish();
-    session.document(&json!({ "written": done, "failed": failed, "folds": folds }))?;
+    session.document(&json!({ "written": done, "failed": failed, "folds": folds, "precision": {
+        "activations": precision::name(activations), "check": check,
+    } }))?;
     session.say(format!("{} label maps written, {} scans failed", done.len(), failed.len()));
     Ok(if failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+}
+
+/// How activations are stored, and what the check case said. It is the first scan of all, so that all shards of a cohort
+/// decide alike.
+fn activations(
+    arguments: &Arguments,
+    first: Option<&Scan>,
+    open: &dyn Fn(Storage) -> Result<Predictor>,
+    session: &Session,
+) -> Result<(Storage, Value)> {
+    let scan = match (arguments.precision, first) {
+        (Precision::F32, _) | (_, None) => return Ok((Storage::F32, Value::Null)),
+        (Precision::Bf16, _) => return Ok((Storage::Bf16, Value::Null)),
+        (Precision::Auto, _) if !Cpu::detected().gains_from_bf16() => {
+            session
+                .say(format!("precision f32: the path {} gains nothing from bf16", Cpu::detected().name()));
+            return Ok((Storage::F32, Value::Null));
+        }
+        (Precision::Auto, Some(scan)) => scan,
+    };
+    let progress = session.progress("check precision", 2);
+    let mut maps = Vec::new();
+    for storage in [Storage::F32, Storage::Bf16] {
+        // One after the other: two would take twice the memory.
+        let predictor = open(storage)?;
+        let previous = previous_maps(arguments, &predictor, std::slice::from_ref(scan))?;
+        maps.push(one(&predictor, scan, previous.get(&scan.case), arguments, &progress)?.labels);
+        progress.at(maps.len(), 2);
+    }
+    progress.finish();
+    let agreement = Agreement::of(&maps[0], &maps[1]);
+    let chosen = if agreement.is_enough() { Storage::Bf16 } else { Storage::F32 };
+    session.say(format!("precision {}: {}", precision::name(chosen), agreement.sentence(&scan.case)));
+    Ok((chosen, agreement.json(&scan.case)))
 }
 
 /// Label map of the first stage per case; nothing for models that need none.

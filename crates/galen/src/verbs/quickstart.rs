@@ -13,7 +13,7 @@ use galen_infer::{Options as PredictOptions, Predictor};
 use galen_metrics::{Evaluation, Summary};
 use galen_models::Bundle;
 use galen_prep::Planner;
-use galen_train::{Budget, Options, Outcome};
+use galen_train::{Budget, Options, Outcome, Precision};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -74,6 +74,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         fold: "0".into(),
         budget: Budget::Time(Duration::from_secs(arguments.train_seconds)),
         seed: arguments.seed,
+        precision: Precision::F32,
         resume: false,
         out: model.clone(),
         command: std::env::args().collect(),

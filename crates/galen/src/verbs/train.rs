@@ -3,6 +3,7 @@
 use super::evaluate::{self, Pair};
 use super::plan::PlannerName;
 use crate::nnunet_roots;
+use crate::precision::TrainingPrecision;
 use crate::probabilities;
 use crate::session::{Exit, Progress, Session};
 use crate::workspace::{Workspace, read_plans};
@@ -50,6 +51,9 @@ pub struct Arguments {
     /// Seed of weights, patches and augmentation
     #[arg(long, default_value_t = 0)]
     seed: u64,
+    /// How activations are stored until their gradients are made: bf16 takes less memory and a little less time
+    #[arg(long, value_enum, default_value_t = TrainingPrecision::F32)]
+    precision: TrainingPrecision,
     /// Which of nnU-Net's planners
     #[arg(long, value_enum, default_value_t = PlannerName::Default)]
     planner: PlannerName,
@@ -115,6 +119,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         fold: arguments.fold.clone(),
         budget: if arguments.exact { Budget::Exact } else { arguments.budget.unwrap_or(Budget::Exact) },
         seed: arguments.seed,
+        precision: arguments.precision.into(),
         resume: arguments.resume,
         out: arguments.out.clone(),
         command: std::env::args().collect(),

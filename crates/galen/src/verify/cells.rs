@@ -16,7 +16,7 @@ use galen_metrics::bootstrap::Draws;
 use galen_metrics::{Entry, Score, score_case};
 use galen_models::{Bundle, Network};
 use galen_prep::Plans;
-use galen_train::{Budget, Machine, Options, peak_memory};
+use galen_train::{Budget, Machine, Options, Precision, peak_memory};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
@@ -145,6 +145,7 @@ impl<'a> Cells<'a> {
             fold: cell.fold.clone(),
             budget: Budget::Iterations(self.setup.iterations),
             seed: self.protocol.seed,
+            precision: Precision::F32,
             resume: true,
             out: model.clone(),
             command: std::env::args().collect(),

@@ -1,6 +1,7 @@
 //! Cohorts in parts: lists of scans, shards, and job files whose commands do what they promise.
 
 use crate::house::{House, files};
+use galen_kernels::Cpu;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -92,6 +93,34 @@ fn memory_is_kept_or_the_bytes_are_named() {
     assert!(run(named, "two.nii.gz").status.success());
     let read = |name: &str| fs::read(house.path().join(name)).unwrap();
     assert_eq!(read("one.nii.gz"), read("two.nii.gz"));
+}
+
+#[test]
+fn precision_is_decided_by_the_first_scan_of_all() {
+    let house = cohort();
+    let run = |precision: &str, out: &str, shard: &str| -> serde_json::Value {
+        let before =
+            ["predict", "in", "--model", "model", "--json", "--no-mirroring", "--precision", precision];
+        serde_json::from_str(&printed(&house, &[&before[..], &["--out", out, "--shard", shard]].concat()))
+            .unwrap()
+    };
+    let wide = run("f32", "f32", "1/1");
+    assert_eq!(wide["precision"], serde_json::json!({ "activations": "f32", "check": null }));
+    assert_eq!(run("bf16", "bf16", "1/1")["precision"]["activations"], "bf16");
+    let read = |name: &str| galen_io::read_label_map(&house.path().join(name)).unwrap().values();
+    let (a, b) = (read("f32/a.nii.gz"), read("bf16/a.nii.gz"));
+    let same = a.iter().zip(&b).filter(|(a, b)| a == b).count() as f64 / a.len() as f64;
+    assert!(same > 0.9 && same < 1.0, "an untrained network is near its decision everywhere: {same}");
+    // The scan that decides belongs to the other shard.
+    let auto = run("auto", "auto", "2/2");
+    if Cpu::detected().gains_from_bf16() {
+        assert_eq!(auto["precision"]["check"]["case"], "a");
+        assert_eq!(auto["precision"]["check"]["same_voxels"], same);
+    }
+    let chosen = auto["precision"]["activations"].as_str().unwrap();
+    assert_eq!(chosen, if same >= 0.999 { "bf16" } else { "f32" });
+    assert_eq!(files(&house.path().join("auto")), ["b.nii.gz", "d.nii.gz"]);
+    assert_eq!(read("auto/b.nii.gz"), read(&format!("{chosen}/b.nii.gz")));
 }
 
 #[test]
