@@ -2,6 +2,7 @@
 //!
 //! This crate knows folders and files; it knows no network. Array axes are `(z, y, x)`.
 
+mod catalog;
 mod check;
 mod dataset;
 mod description;
@@ -15,11 +16,14 @@ mod splits;
 mod store;
 mod work_queue;
 
+pub use catalog::{Family, Known, Statement, catalog, known};
 pub use check::{Finding, FindingKind, Severity, check};
 pub use dataset::{Case, Dataset, Problem, ProblemKind};
 pub use description::{read_labels_of, write_json};
 pub use fingerprint::{fingerprint, read_fingerprint, write_fingerprint};
-pub use import::{Imported, import_msd};
+pub use import::{
+    Found, Imported, Masks, Wishes, find_bids, find_pairs, find_subjects, import_found, import_msd,
+};
 pub use layouts::channel_of;
 pub use memory::available_bytes;
 pub use patients::Patients;

@@ -5,6 +5,7 @@ mod fingerprints;
 mod folds;
 mod import;
 mod layouts;
+mod layouts_in;
 mod nnunet_preprocessed;
 mod store;
 mod synthetic;

@@ -1,5 +1,6 @@
 //! `galen import`: datasets of other layouts into nnU-Net's raw layout, models of other software into Galen's form.
 
+use super::import_dataset;
 use super::predict::WhichModel;
 use crate::session::{Exit, Session};
 use galen_core::Result;
@@ -9,13 +10,17 @@ use std::path::PathBuf;
 /// Bring a dataset of another layout into nnU-Net's raw layout, or a model of nnU-Net into Galen's form.
 ///
 /// Examples:
+///   galen import --as BraTS2023-MET train/ --out data/Dataset050_Mets
+///   galen import --as pairs polyps/ --out data/Dataset051_Polyps --threshold 128 --labels 1=polyp
 ///   galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus
 ///   galen import nnunet exported.zip --config 3d_fullres --out models/hippo
 #[derive(clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, arg_required_else_help = true)]
 pub struct Arguments {
     #[command(subcommand)]
-    layout: Layout,
+    layout: Option<Layout>,
+    #[command(flatten)]
+    dataset: import_dataset::AsDataset,
 }
 
 #[derive(clap::Subcommand)]
@@ -55,8 +60,9 @@ struct Msd {
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     match &arguments.layout {
-        Layout::Msd(msd) => dataset(msd, session),
-        Layout::Nnunet(nnunet) => model(nnunet, session),
+        Some(Layout::Msd(msd)) => dataset(msd, session),
+        Some(Layout::Nnunet(nnunet)) => model(nnunet, session),
+        None => arguments.dataset.run(session),
     }
 }
 
@@ -76,18 +82,5 @@ fn dataset(msd: &Msd, session: &Session) -> Result<Exit> {
         progress.at(done, total)
     })?;
     progress.finish();
-    for line in &imported.left_out {
-        session.say(format!("left out: {line}"));
-    }
-    session.say(format!(
-        "{}: {} training cases, {} test cases. Next: galen check {}",
-        msd.out.display(),
-        imported.training,
-        imported.test,
-        msd.out.display()
-    ));
-    session.document(&json!({
-        "dataset": msd.out, "training": imported.training, "test": imported.test, "left_out": imported.left_out,
-    }))?;
-    Ok(Exit::Done)
+    import_dataset::tell(&imported, &msd.out, session)
 }

@@ -2,11 +2,13 @@
 
 mod batch;
 mod check;
+mod datasets;
 mod ensemble;
 mod evaluate;
 mod export;
 mod find_best;
 mod import;
+mod import_dataset;
 mod info;
 mod plan;
 mod predict;
@@ -27,6 +29,7 @@ use galen_core::Result;
 pub enum Verb {
     Quickstart(quickstart::Arguments),
     Info(info::Arguments),
+    Datasets(datasets::Arguments),
     Import(import::Arguments),
     Export(export::Arguments),
     Check(check::Arguments),
@@ -46,6 +49,7 @@ pub fn run(verb: Verb, session: &Session) -> Result<Exit> {
     match verb {
         Verb::Quickstart(arguments) => quickstart::run(&arguments, session),
         Verb::Info(arguments) => info::run(&arguments, session),
+        Verb::Datasets(arguments) => datasets::run(&arguments, session),
         Verb::Import(arguments) => import::run(&arguments, session),
         Verb::Export(arguments) => export::run(&arguments, session),
         Verb::Check(arguments) => check::run(&arguments, session),

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod cohort;
+mod datasets;
 mod evaluate_kinds;
 mod find_best;
 mod house;
