@@ -17,7 +17,10 @@ mod store;
 mod work_queue;
 
 pub use catalog::{Family, Known, Statement, catalog, known};
-pub use check::{Finding, FindingKind, Severity, check};
+pub use check::{
+    Criterion, Finding, FindingKind, Intensity, LabelTally, LabelTraits, Severity, Survey, Traits, check,
+    patient_leaks, survey,
+};
 pub use dataset::{Case, Dataset, Problem, ProblemKind};
 pub use description::{read_labels_of, write_json};
 pub use fingerprint::{fingerprint, read_fingerprint, write_fingerprint};

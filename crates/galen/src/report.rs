@@ -3,6 +3,7 @@
 //! No script and nothing loaded from elsewhere: the page can be mailed, archived and printed. Layers are
 //! switched by style sheet alone. Callers fill [`Report`]; nothing here computes a metric.
 
+mod dataset;
 mod document;
 mod numbers;
 mod outline;
@@ -16,6 +17,7 @@ mod table;
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::path::Path;
 
+pub use dataset::{Coverage, Thumbnail, page as dataset_page};
 pub use document::document;
 pub use numbers::{Number, Numbers};
 pub use overlay::overlay;

@@ -1,6 +1,7 @@
 //! Looks at the files of one case.
 
 use super::finding::{Finding, FindingKind};
+use super::traits::Traits;
 use crate::dataset::{Case, Dataset};
 use galen_core::{Geometry, LabelMap, Mismatch, Scalar, Volume, label_of, with_voxels};
 use sha2::{Digest, Sha256};
@@ -22,6 +23,8 @@ pub(super) struct Report {
     pub flat: Option<bool>,
     /// Label values present.
     pub values: Vec<u16>,
+    /// Measures; `None` when no image could be read.
+    pub traits: Option<Traits>,
 }
 
 impl Report {
@@ -36,12 +39,18 @@ pub(super) fn examine(dataset: &Dataset, case: &Case) -> Report {
     let mut report = Report { id: case.id.clone(), ..Report::default() };
     let mut hash = Sha256::new();
     let (mut grid, mut channels, mut whole) = (None::<Geometry>, 0, true);
+    let mut first = None;
     for file in &case.images {
         let Some(image) = read(file, &mut report) else {
             whole = false;
             continue;
         };
         judge_values(&image, channels, dataset, &mut report, &mut hash);
+        let traits = report.traits.get_or_insert_with(|| Traits::of_grid(&case.id, &image.geometry));
+        traits.add(&image);
+        if first.is_none() && case.label.is_some() {
+            first = Some(image.channel_f32(0));
+        }
         channels += image.channels;
         match &grid {
             None => grid = Some(image.geometry),
@@ -62,7 +71,7 @@ pub(super) fn examine(dataset: &Dataset, case: &Case) -> Report {
         report.content = whole.then(|| hash.finalize().into());
     }
     if let Some(file) = &case.label {
-        examine_mask(dataset, file, grid.as_ref(), &mut report);
+        examine_mask(dataset, file, grid.as_ref(), first.as_deref(), &mut report);
     }
     report
 }
@@ -136,7 +145,13 @@ fn compare(first: &Geometry, other: &Geometry, file: &str, report: &mut Report) 
     }
 }
 
-fn examine_mask(dataset: &Dataset, file: &Path, grid: Option<&Geometry>, report: &mut Report) {
+fn examine_mask(
+    dataset: &Dataset,
+    file: &Path,
+    grid: Option<&Geometry>,
+    first: Option<&[f32]>,
+    report: &mut Report,
+) {
     let Some(mask) = read(file, report) else { return };
     if let Some(grid) = grid {
         compare(grid, &mask.geometry, &name(file), report);
@@ -146,7 +161,12 @@ fn examine_mask(dataset: &Dataset, file: &Path, grid: Option<&Geometry>, report:
         return report.add(FindingKind::GreyMask, message);
     }
     match LabelMap::from_volume(&mask) {
-        Ok(map) => judge_labels(dataset, file, &map, report),
+        Ok(map) => {
+            if let Some(traits) = &mut report.traits {
+                traits.add_labels(&map, first);
+            }
+            judge_labels(dataset, file, &map, report);
+        }
         Err(example) => {
             let message = format!("{}: {} voxels, e.g. {example}", name(file), not_labels(&mask));
             report.add(FindingKind::FractionalLabels, message);

@@ -58,6 +58,22 @@ pub enum FindingKind {
     UnusedLabel,
     /// A file that belongs to no case.
     UnlistedFile,
+    /// Two cases hold nearly the same image.
+    NearDuplicate,
+    /// One patient is on both sides of a split.
+    PatientLeak,
+    /// Spacing unlike that of the other cases.
+    SpacingOutlier,
+    /// Axes that run another way than those of the other cases.
+    OrientationOutlier,
+    /// Grey values unlike those of the other cases.
+    IntensityOutlier,
+    /// A structure much larger or smaller than in the other cases.
+    VolumeOutlier,
+    /// A label over tissue of another brightness than in the other cases.
+    LabelNoise,
+    /// A label that few cases show.
+    RareLabel,
 }
 
 impl FindingKind {
@@ -132,6 +148,40 @@ impl FindingKind {
             Self::UnlistedFile => {
                 ("stray file", Warning, "list the file in dataset.json, rename it, or move it away")
             }
+            Self::NearDuplicate => (
+                "nearly the same image",
+                Warning,
+                "look at both; keep one, or keep them in one fold with --patients",
+            ),
+            Self::PatientLeak => (
+                "patient on both sides",
+                Warning,
+                "split by patient: `galen train --patients` keeps a patient's cases on one side",
+            ),
+            Self::SpacingOutlier => (
+                "spacing unlike the others",
+                Warning,
+                "see whether the header is right; resampling will change it most",
+            ),
+            Self::OrientationOutlier => (
+                "orientation unlike the others",
+                Warning,
+                "see whether the header is right: networks do not look at the orientation",
+            ),
+            Self::IntensityOutlier => (
+                "grey values unlike the others",
+                Warning,
+                "see whether units or rescaling differ; CT must be in HU",
+            ),
+            Self::VolumeOutlier => (
+                "volume unlike the others",
+                Warning,
+                "look at the mask: cut off, another structure, or really so?",
+            ),
+            Self::LabelNoise => {
+                ("label on other tissue", Warning, "look at the mask: shifted, swapped, or another contrast?")
+            }
+            Self::RareLabel => ("rare label", Warning, "add cases that show it, or expect little of it"),
         }
     }
 }
@@ -161,12 +211,20 @@ pub struct Finding {
     pub message: String,
     /// What to try.
     pub remedy: String,
+    /// The other case of a pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub other: Option<String>,
 }
 
 impl Finding {
     pub(crate) fn new(case: &str, kind: FindingKind, message: String) -> Self {
         let (_, severity, remedy) = kind.facts();
-        Self { case: case.to_owned(), severity, kind, message, remedy: remedy.to_owned() }
+        Self { case: case.to_owned(), severity, kind, message, remedy: remedy.to_owned(), other: None }
+    }
+
+    pub(crate) fn beside(mut self, other: &str) -> Self {
+        self.other = Some(other.to_owned());
+        self
     }
 
     pub(crate) fn warning(mut self) -> Self {

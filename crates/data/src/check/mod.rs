@@ -2,9 +2,16 @@
 
 mod case;
 mod finding;
+mod patients;
+mod survey;
+mod traits;
+mod unlike;
 mod whole;
 
 pub use finding::{Finding, FindingKind, Severity};
+pub use patients::patient_leaks;
+pub use survey::{Criterion, LabelTally, Survey};
+pub use traits::{Intensity, LabelTraits, Traits};
 
 use crate::Progress;
 use crate::dataset::{Case, Dataset, ProblemKind};
@@ -13,14 +20,28 @@ use crate::work_queue::for_each_case;
 /// Reads every case, training and test, and lists everything that is wrong, errors first, grouped by kind.
 /// The list does not depend on the number of threads.
 pub fn check(dataset: &Dataset, progress: Progress) -> Vec<Finding> {
+    survey(dataset, progress).findings
+}
+
+/// As [`check`], with the measures of every case.
+pub fn survey(dataset: &Dataset, progress: Progress) -> Survey {
     let cases: Vec<&Case> = dataset.training.iter().chain(&dataset.test).collect();
     let bytes = |index: usize| expected_bytes(cases[index]);
-    let reports = for_each_case(cases.len(), bytes, progress, |index| case::examine(dataset, cases[index]));
+    let mut reports =
+        for_each_case(cases.len(), bytes, progress, |index| case::examine(dataset, cases[index]));
+    for report in &mut reports[dataset.training.len()..] {
+        report.traits.iter_mut().for_each(|traits| traits.test = true);
+    }
     let mut findings: Vec<Finding> = dataset.problems.iter().map(listed).collect();
     findings.extend(whole::examine(dataset, &reports));
+    let measured: Vec<(&Traits, [u8; 32])> =
+        reports.iter().filter_map(|report| Some((report.traits.as_ref()?, report.content?))).collect();
+    let (traits, contents): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
+    findings.extend(unlike::examine(dataset, &traits, &contents));
+    let traits = reports.iter_mut().filter_map(|report| report.traits.take()).collect();
     findings.extend(reports.into_iter().flat_map(|report| report.findings));
     findings.sort_by(|a, b| a.sort_key().cmp(&b.sort_key()));
-    findings
+    Survey::new(dataset, findings, traits)
 }
 
 fn listed(problem: &crate::dataset::Problem) -> Finding {

@@ -1,8 +1,8 @@
 //! `check` finds every fault that is put into a dataset, in one run, and nothing else.
 
-use crate::synthetic::{case, grid, image, mask, values};
+use crate::synthetic::{self, case, grid, image, mask, values};
 use galen_core::Geometry;
-use galen_data::{Dataset, Finding, FindingKind, Severity, check};
+use galen_data::{Dataset, Finding, FindingKind, Patients, Severity, check, patient_leaks, survey};
 use std::fs;
 use std::path::Path;
 
@@ -158,5 +158,98 @@ fn the_list_does_not_depend_on_the_number_of_threads() {
     };
     let one = with(1);
     assert_eq!(one, with(3));
-    assert!(one.iter().all(|f| f.case == "dataset.json" && f.kind == FindingKind::WrongCount), "{one:#?}");
+    let expected = |f: &Finding| {
+        let count = f.case == "dataset.json" && f.kind == FindingKind::WrongCount;
+        count || f.kind == FindingKind::IntensityOutlier
+    };
+    assert!(one.iter().all(expected), "{one:#?}");
+}
+
+/// Twelve cases alike, and one odd one in each respect.
+#[test]
+fn cases_unlike_the_others_are_named() {
+    let house = tempfile::tempdir().unwrap();
+    let root = house.path().join("Dataset001_T");
+    let size = [10, 12, 14];
+    let case = |id: &str, geometry: &Geometry, image: Vec<i16>, mask: Vec<u8>| {
+        synthetic::image(root.join(format!("imagesTr/{id}_0000.nii.gz")), geometry, image);
+        synthetic::image(root.join(format!("labelsTr/{id}.nii.gz")), geometry, mask);
+    };
+    let n: usize = size.iter().product();
+    // Every image another pattern; label 1 is a bright block of about the same size.
+    let mask =
+        |voxels: usize| -> Vec<u8> { (0..n).map(|i| u8::from((600..600 + voxels).contains(&i))).collect() };
+    let image = |seed: usize, mask: &[u8]| -> Vec<i16> {
+        let noise = |i: usize| ((i * (seed * 7 + 3) * 31 + i * i % (seed + 11)) % 200) as i16;
+        (0..n).map(|i| noise(i) + 400 * i16::from(mask[i])).collect()
+    };
+    for seed in 0..12 {
+        let own = mask(60 + seed);
+        case(&format!("c{seed:02}"), &grid(size), image(seed, &own), own.clone());
+    }
+    let own = mask(66);
+    let bright = image(20, &own).iter().map(|value| value * 40).collect();
+    case("grey", &grid(size), bright, own.clone());
+    case("large", &grid(size), image(21, &mask(660)), mask(660));
+    case("shifted", &grid(size), image(22, &own), (0..n).map(|i| u8::from((10..76).contains(&i))).collect());
+    let wide = Geometry { spacing: [4.0, 1.0, 1.0], ..grid(size) };
+    case("spacing", &wide, image(23, &own), own.clone());
+    let mut turned = grid(size);
+    turned.direction[0] = turned.direction[0].map(|x| -x);
+    case("turned", &turned, image(24, &own), own.clone());
+    let near: Vec<i16> = image(3, &mask(63)).iter().enumerate().map(|(i, v)| v + (i % 3) as i16).collect();
+    case("zz_copy", &grid(size), near, mask(63));
+    fs::write(
+        root.join("dataset.json"),
+        r#"{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 18, "file_ending": ".nii.gz"}"#,
+    )
+    .unwrap();
+    let survey = survey(&Dataset::open(&root).unwrap(), &|_, _| {});
+    let found = |kind: FindingKind| -> Vec<&str> {
+        survey.findings.iter().filter(|f| f.kind == kind).map(|f| f.case.as_str()).collect()
+    };
+    assert_eq!(found(FindingKind::IntensityOutlier), ["grey"]);
+    assert!(found(FindingKind::VolumeOutlier).contains(&"large"), "{:?}", survey.findings);
+    // What covers a third of the image is not far from its mean.
+    assert_eq!(found(FindingKind::LabelNoise), ["large", "shifted"]);
+    assert_eq!(found(FindingKind::SpacingOutlier), ["spacing"]);
+    assert_eq!(found(FindingKind::OrientationOutlier), ["turned"]);
+    let pair = survey.findings.iter().find(|f| f.kind == FindingKind::NearDuplicate).unwrap();
+    assert_eq!((pair.case.as_str(), pair.other.as_deref()), ("c03", Some("zz_copy")));
+    assert_eq!(found(FindingKind::NearDuplicate).len(), 1);
+    assert!(found(FindingKind::Duplicate).is_empty());
+    assert_eq!(survey.cases.len(), 18);
+    assert_eq!(survey.cases.iter().find(|one| one.case == "turned").unwrap().orientation, "LPI");
+    assert!(survey.criteria.iter().all(|criterion| criterion.share == 1.0), "{:?}", survey.criteria);
+    let patients =
+        Patients::from_regex("^(c0)", &survey.cases.iter().map(|c| c.case.clone()).collect::<Vec<_>>());
+    assert!(
+        patients.is_err()
+            || !patient_leaks(&Dataset::open(&root).unwrap(), &patients.unwrap()).unwrap().is_empty()
+    );
+}
+
+/// The collections of the test data that are known to hold what must be found.
+#[test]
+fn real_near_duplicates_and_scales() {
+    let Some(data) = synthetic::real_data() else { return };
+    let house = tempfile::tempdir().unwrap();
+    let to = house.path().join("busi");
+    let from = data.join("img2d/busi_seg");
+    let (cases, problems) = galen_data::find_pairs(&from).unwrap();
+    galen_data::import_found(&from, cases, problems, &galen_data::Wishes::default(), &to, &|_, _| {})
+        .unwrap();
+    let busi = survey(&Dataset::open(&to).unwrap(), &|_, _| {});
+    let pairs: Vec<_> = busi
+        .findings
+        .iter()
+        .filter(|f| f.kind == FindingKind::NearDuplicate)
+        .map(|f| (f.case.as_str(), f.other.as_deref().unwrap()))
+        .collect();
+    assert_eq!(pairs, [("malignant_4", "malignant_5"), ("malignant_8", "malignant_9")]);
+    // Grey values of one Hippocampus scan in seven differ by factors of hundreds.
+    let hippocampus = survey(&Dataset::open(&data.join("msd_hippocampus")).unwrap(), &|_, _| {});
+    let far = hippocampus.findings.iter().filter(|f| f.kind == FindingKind::IntensityOutlier).count();
+    assert!((25..60).contains(&far), "{far}");
+    assert!(hippocampus.findings.iter().all(|f| f.kind != FindingKind::NearDuplicate));
 }

@@ -1,38 +1,86 @@
 //! `galen check`: everything wrong with a dataset, in one run.
 
 use crate::nnunet_roots;
+use crate::report::{Coverage, Thumbnail, dataset_page, overlay};
 use crate::session::{Exit, Session};
-use galen_core::Result;
-use galen_data::{Dataset, Finding, Severity};
+use galen_core::{Error, Result};
+use galen_data::{Dataset, Finding, Patients, Severity, Survey};
 use serde_json::json;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
+
+/// Pictures of cases that have a finding, and of others.
+const PICTURES: [usize; 2] = [18, 12];
 
 /// Every problem of a dataset, with its remedy.
 ///
-/// Exit code 2 when there is an error among them; warnings alone are 0.
+/// Reads every case: broken files, grids that differ, masks that are no masks, duplicates and near duplicates, cases unlike
+/// all others, rare labels, patients on both sides of a split. Exit code 2 when there is an error; warnings alone are 0.
 ///
-/// Example: galen check data/Dataset004_Hippocampus
+/// Examples:
+///   galen check data/Dataset004_Hippocampus
+///   galen check data/Dataset004_Hippocampus --report check.html
+///   galen check data/Dataset050_B --patients '^(p[0-9]+)_' --table cases.csv --by sex,site --json
 #[derive(clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Arguments {
     /// Dataset folder (nnU-Net raw or MSD), or a dataset's name or number in $nnUNet_raw
     dataset: PathBuf,
     /// Show at most this many cases per kind of problem
     #[arg(long, default_value_t = 10, value_name = "N")]
     most: usize,
+    /// Write a page with criteria, problems, pictures and distributions
+    #[arg(long, value_name = "FILE.html")]
+    report: Option<PathBuf>,
+    /// Whose cases are whose, to find patients on both sides of a split: a regular expression whose first group is the patient, or a CSV table (case,patient)
+    #[arg(long, value_name = "REGEX|CSV")]
+    patients: Option<String>,
+    /// CSV or TSV table of the cases, the case in the first column: who is in the dataset
+    #[arg(long, value_name = "FILE", requires = "by")]
+    table: Option<PathBuf>,
+    /// Columns of the table to count
+    #[arg(long, value_delimiter = ',', value_name = "COLUMN,COLUMN", requires = "table")]
+    by: Vec<String>,
 }
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
     let progress = session.progress("check", dataset.training.len());
-    let findings = galen_data::check(&dataset, &|done, total| progress.at(done, total));
+    let mut survey = galen_data::survey(&dataset, &|done, total| progress.at(done, total));
     progress.finish();
+    if let Some(given) = &arguments.patients {
+        let all: Vec<String> =
+            dataset.training.iter().chain(&dataset.test).map(|case| case.id.clone()).collect();
+        survey.findings.extend(galen_data::patient_leaks(&dataset, &Patients::from_argument(given, &all)?)?);
+    }
+    let coverage =
+        arguments.table.as_ref().map_or(Ok(Vec::new()), |file| coverage(file, &arguments.by, &dataset))?;
+    let findings = &survey.findings;
     let errors = findings.iter().filter(|f| f.severity == Severity::Error).count();
     session.document(&json!({
         "dataset": dataset.name, "cases": dataset.training.len(), "errors": errors,
-        "warnings": findings.len() - errors, "findings": findings,
+        "warnings": findings.len() - errors, "findings": findings, "criteria": survey.criteria,
+        "labels": survey.labels, "imbalance": survey.imbalance, "measures": survey.cases, "report": arguments.report,
+        "coverage": coverage.iter().map(|column| json!({
+            "column": column.column, "missing": column.missing,
+            "counts": column.counts.iter().map(|(value, n)| json!({ "value": value, "cases": n })).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
     }))?;
-    print(&findings, arguments.most, session);
+    print(findings, arguments.most, session);
+    for criterion in &survey.criteria {
+        session.say(format!("{}: {:.0} % ({})", criterion.name, 100.0 * criterion.share, criterion.because));
+    }
+    for column in &coverage {
+        let counts: Vec<String> = column.counts.iter().map(|(value, n)| format!("{value} {n}")).collect();
+        session.say(format!("{}: {}; {} without a value", column.column, counts.join(", "), column.missing));
+    }
+    if let Some(file) = &arguments.report {
+        let pictures = thumbnails(&dataset, &survey, session)?;
+        let page = dataset_page(&dataset.name, &survey, &coverage, &pictures).into_string();
+        galen_io::replace_file(file, page.as_bytes())?;
+        session.say(format!("report: {}", file.display()));
+    }
     session.say(format!(
         "{}: {} training cases, {errors} errors, {} warnings",
         dataset.name,
@@ -59,4 +107,113 @@ fn print(findings: &[Finding], most: usize, session: &Session) {
         session.say(format!("  try: {}", first.remedy));
         rest = after;
     }
+}
+
+/// Cases with a finding, and some others, as small pictures. Those that cannot be read have none.
+fn thumbnails(dataset: &Dataset, survey: &Survey, session: &Session) -> Result<Vec<Thumbnail>> {
+    let mut why: HashMap<&str, Vec<String>> = HashMap::new();
+    for finding in &survey.findings {
+        let kind = finding.kind.to_string();
+        for case in std::iter::once(&finding.case).chain(&finding.other) {
+            let kinds = why.entry(case.as_str()).or_default();
+            if !kinds.contains(&kind) {
+                kinds.push(kind.clone());
+            }
+        }
+    }
+    let all = || dataset.training.iter().chain(&dataset.test);
+    let flagged = all().filter(|case| why.contains_key(case.id.as_str())).take(PICTURES[0]);
+    let others: Vec<_> = dataset.training.iter().filter(|case| !why.contains_key(case.id.as_str())).collect();
+    let step = others.len().div_ceil(PICTURES[1]).max(1);
+    let chosen: Vec<_> = flagged.chain(others.into_iter().step_by(step)).collect();
+    let progress = session.progress("pictures", chosen.len());
+    let mut pictures = Vec::new();
+    for (number, case) in chosen.iter().enumerate() {
+        let image = case.images.first().and_then(|file| galen_io::read(file).ok());
+        let label = case.label.as_ref().and_then(|file| galen_io::read_label_map(file).ok());
+        if let Some(image) = image {
+            let label = label.filter(|label| label.geometry.size == image.geometry.size);
+            let svg = overlay(&case.id, &image, label.as_ref(), None, &dataset.labels)?;
+            let why = why.get(case.id.as_str()).map_or(String::new(), |kinds| kinds.join(", "));
+            pictures.push(Thumbnail { case: case.id.clone(), why, svg });
+        }
+        progress.at(number + 1, chosen.len());
+    }
+    progress.finish();
+    Ok(pictures)
+}
+
+/// Counts the values of some columns of the user's table over the cases of the dataset.
+fn coverage(file: &Path, columns: &[String], dataset: &Dataset) -> Result<Vec<Coverage>> {
+    let place = file.display();
+    let text = std::fs::read_to_string(file).map_err(|error| Error::system(&place, &error))?;
+    let tabs = text.lines().next().is_some_and(|line| line.contains('\t'));
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(if tabs { b'\t' } else { b',' })
+        .flexible(true)
+        .trim(csv::Trim::All)
+        .from_reader(text.as_bytes());
+    let bad = |error: csv::Error| {
+        Error::input(&place, error, "give a table with a header line, the case in the first column")
+    };
+    let header = reader.headers().map_err(bad)?.clone();
+    let wanted = columns
+        .iter()
+        .map(|column| {
+            header.iter().position(|name| name == column).ok_or_else(|| {
+                let known = header.iter().collect::<Vec<_>>().join(", ");
+                Error::input(&place, format!("has no column `{column}`"), format!("its columns are {known}"))
+            })
+        })
+        .collect::<Result<Vec<usize>>>()?;
+    let mut rows: HashMap<String, Vec<String>> = HashMap::new();
+    for record in reader.records() {
+        let record = record.map_err(bad)?;
+        let values = wanted.iter().map(|&column| record.get(column).unwrap_or_default().to_owned()).collect();
+        rows.insert(record.get(0).unwrap_or_default().to_owned(), values);
+    }
+    if !dataset.training.iter().any(|case| rows.contains_key(&case.id)) {
+        let example = dataset.training.first().map_or("", |case| case.id.as_str());
+        let what = format!("names no case of {}", dataset.name);
+        return Err(Error::input(
+            &place,
+            what,
+            format!("its first column holds the cases, such as {example}"),
+        ));
+    }
+    let count = |(index, column): (usize, &String)| {
+        let (mut counts, mut missing) = (BTreeMap::<&str, usize>::new(), 0);
+        for case in dataset.training.iter().chain(&dataset.test) {
+            match rows.get(&case.id).map(|values| values[index].as_str()).filter(|value| !value.is_empty()) {
+                Some(value) => *counts.entry(value).or_default() += 1,
+                None => missing += 1,
+            }
+        }
+        let mut counts: Vec<(String, usize)> = counts.into_iter().map(|(v, n)| (v.to_owned(), n)).collect();
+        counts.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
+        Coverage { column: column.clone(), counts: grouped(counts), missing }
+    };
+    Ok(columns.iter().enumerate().map(count).collect())
+}
+
+/// Numbers of many values, such as ages, become ranges.
+fn grouped(counts: Vec<(String, usize)>) -> Vec<(String, usize)> {
+    const RANGES: usize = 8;
+    let numbers: Option<Vec<(f64, usize)>> = counts
+        .iter()
+        .map(|(value, n)| Some((value.parse().ok().filter(|v: &f64| v.is_finite())?, *n)))
+        .collect();
+    let Some(numbers) = numbers.filter(|numbers| numbers.len() > RANGES) else { return counts };
+    let low = numbers.iter().map(|(value, _)| *value).fold(f64::INFINITY, f64::min);
+    let high = numbers.iter().map(|(value, _)| *value).fold(f64::NEG_INFINITY, f64::max);
+    // A step of 1, 2 or 5 times a power of ten, so that the borders are numbers that people read.
+    let rough = (high - low) / RANGES as f64;
+    let power = 10f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|s| s * power).find(|s| *s >= rough).unwrap_or(rough);
+    let mut ranges: BTreeMap<i64, usize> = BTreeMap::new();
+    for (value, n) in numbers {
+        *ranges.entry((value / step).floor() as i64).or_default() += n;
+    }
+    let name = |place: i64| format!("{} to {}", place as f64 * step, (place + 1) as f64 * step);
+    ranges.into_iter().map(|(place, n)| (name(place), n)).collect()
 }

@@ -67,3 +67,48 @@ fn what_cannot_be_imported_says_why() {
         assert!(!house.path().join("out").exists());
     }
 }
+
+#[test]
+fn a_check_writes_a_page_and_counts_who_is_in_it() {
+    let house = House::empty();
+    for (number, case) in ["p1_a", "p1_b", "p2_a", "p3_a", "p4_a", "p5_a"].into_iter().enumerate() {
+        house.scan(&format!("d/imagesTr/{case}_0000.nii.gz"));
+        house.label_values(
+            &format!("d/labelsTr/{case}.nii.gz"),
+            [10, 12, 14],
+            &[0, 1, 0, u8::from(number > 0)],
+        );
+    }
+    let text = r#"{"channel_names": {"0": "MRI"}, "labels": {"background": 0, "a": 1}, "numTraining": 6, "file_ending": ".nii.gz"}"#;
+    std::fs::write(house.path().join("d/dataset.json"), text).unwrap();
+    std::fs::write(house.path().join("who.csv"), "case,sex,age\np1_a,f,61\np1_b,f,61\np2_a,m,44\np3_a,,50\n")
+        .unwrap();
+    let told = json(
+        &house,
+        &[
+            "check",
+            "d",
+            "--report",
+            "page.html",
+            "--patients",
+            "^(p[0-9]+)_",
+            "--table",
+            "who.csv",
+            "--by",
+            "sex",
+        ],
+    );
+    assert_eq!(told["coverage"][0]["counts"][0], serde_json::json!({ "value": "f", "cases": 2 }));
+    assert_eq!(told["coverage"][0]["missing"], 3);
+    assert_eq!(told["criteria"].as_array().unwrap().len(), 3);
+    let kinds: Vec<&str> =
+        told["findings"].as_array().unwrap().iter().map(|f| f["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"patient on both sides") && kinds.contains(&"duplicate image"), "{kinds:?}");
+    let page = std::fs::read_to_string(house.path().join("page.html")).unwrap();
+    for part in ["Three criteria", "patient on both sides", "Who is in it", "<svg", "f (2), m (1)"] {
+        assert!(page.contains(part), "{part}");
+    }
+    let output = house.galen(&["check", "d", "--table", "who.csv", "--by", "site"]);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(2) && stderr.contains("its columns are case, sex, age"), "{stderr}");
+}
