@@ -34,8 +34,10 @@ pub fn survey(dataset: &Dataset, progress: Progress) -> Survey {
     }
     let mut findings: Vec<Finding> = dataset.problems.iter().map(listed).collect();
     findings.extend(whole::examine(dataset, &reports));
+    // What is broken is mended first, then compared.
+    let sound = reports.iter().filter(|report| report.findings.iter().all(|f| f.severity != Severity::Error));
     let measured: Vec<(&Traits, [u8; 32])> =
-        reports.iter().filter_map(|report| Some((report.traits.as_ref()?, report.content?))).collect();
+        sound.filter_map(|report| Some((report.traits.as_ref()?, report.content?))).collect();
     let (traits, contents): (Vec<_>, Vec<_>) = measured.into_iter().unzip();
     findings.extend(unlike::examine(dataset, &traits, &contents));
     let traits = reports.iter_mut().filter_map(|report| report.traits.take()).collect();
