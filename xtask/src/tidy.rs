@@ -13,7 +13,7 @@ const EDGES: &[(&str, &[&str])] = &[
     ("io", &["core"]),
     ("data", &["core", "io", "prep"]),
     ("models", &["core", "kernels", "io"]),
-    ("infer", &["core", "prep", "models"]),
+    ("infer", &["core", "kernels", "prep", "models"]),
     ("train", &["core", "io", "data", "prep", "metrics", "models", "infer"]),
 ];
 

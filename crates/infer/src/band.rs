@@ -6,9 +6,9 @@
 use crate::sliding::{Precision, overlap, shift};
 use bytemuck::Pod;
 use galen_core::{Error, Result};
+use galen_kernels::half_sums::{self, Products};
 use galen_prep::resample::PlaneSource;
 use half::f16;
-use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 use std::fs::File;
 use std::sync::Mutex;
@@ -105,10 +105,7 @@ impl Band {
     pub fn mean(&self, class: usize, z: usize, out: &mut [f32]) {
         match self {
             Self::Single(sums) => sums.mean(class, z, out),
-            Self::Half(sums) => {
-                sums.mean(class, z, out);
-                Precision::Half.round(out);
-            }
+            Self::Half(sums) => sums.mean(class, z, out),
         }
     }
 
@@ -155,35 +152,42 @@ impl PlaneSource for Bands {
 
 /// A stored sum.
 pub trait Cell: Pod + Send + Sync {
-    /// Adds values to a row of sums.
-    fn add(row: &mut [Self], values: &[f32]);
-    /// A row of sums in single precision.
-    fn widen(row: &[Self], out: &mut [f32]);
+    /// Adds products to rows of sums that are `stride` apart.
+    fn add(sums: &mut [Self], stride: usize, products: Products);
+    /// Means of sums with these sums of weights, rounded as sums are. Whether all are finite.
+    fn means(sums: &[Self], weights: &[Self], out: &mut [f32]) -> bool;
 }
 
 impl Cell for f32 {
-    fn add(row: &mut [Self], values: &[f32]) {
-        row.iter_mut().zip(values).for_each(|(sum, v)| *sum += v);
+    fn add(sums: &mut [Self], stride: usize, products: Products) {
+        for row in 0..products.rows {
+            let columns = row * products.stride..row * products.stride + products.width;
+            let sums = sums[row * stride..][..products.width].iter_mut();
+            let values = &products.values[columns.clone()];
+            match products.weights {
+                Some(weights) => {
+                    let products = values.iter().zip(&weights[columns]);
+                    sums.zip(products).for_each(|(sum, (v, w))| *sum += v * w);
+                }
+                None => sums.zip(values).for_each(|(sum, v)| *sum += v),
+            }
+        }
     }
 
-    fn widen(row: &[Self], out: &mut [f32]) {
-        out.copy_from_slice(row);
+    fn means(sums: &[Self], weights: &[Self], out: &mut [f32]) -> bool {
+        out.iter_mut().zip(sums.iter().zip(weights)).for_each(|(mean, (sum, weight))| *mean = sum / weight);
+        // One multiplication by zero per value finds what is not finite, without a branch.
+        !out.iter().fold(0.0, |sum, v| sum + v * 0.0).is_nan()
     }
 }
 
 impl Cell for f16 {
-    fn add(row: &mut [Self], values: &[f32]) {
-        let mut wide = [0f32; 256];
-        for (row, values) in row.chunks_mut(wide.len()).zip(values.chunks(wide.len())) {
-            let wide = &mut wide[..row.len()];
-            row.convert_to_f32_slice(wide);
-            f32::add(wide, values);
-            row.convert_from_f32_slice(wide);
-        }
+    fn add(sums: &mut [Self], stride: usize, products: Products) {
+        half_sums::add_products(bytemuck::cast_slice_mut(sums), stride, products);
     }
 
-    fn widen(row: &[Self], out: &mut [f32]) {
-        row.convert_to_f32_slice(out);
+    fn means(sums: &[Self], weights: &[Self], out: &mut [f32]) -> bool {
+        half_sums::means(bytemuck::cast_slice(sums), bytemuck::cast_slice(weights), out)
     }
 }
 
@@ -282,34 +286,29 @@ impl<T: Cell> Sums<T> {
             planes.contains(&z).then(|| z - planes.start + zs[0])
         };
         // `part` begins at the first row of the tile.
-        let plane = |class: Option<usize>, z: usize, part: &mut [T], product: &mut Vec<f32>| {
-            for (row, y) in (ys[0]..ys[1]).enumerate() {
-                let from = (z * tile.patch[1] + y) * tile.patch[2] + xs[0];
-                let sums = &mut part[row * nx + columns.start..row * nx + columns.end];
-                let weight = &tile.weight[from..from + sums.len()];
-                let Some(class) = class else {
-                    T::add(sums, weight);
-                    continue;
-                };
-                let logits = &logits[class * voxels + from..][..sums.len()];
-                product.clear();
-                product.extend(logits.iter().zip(weight).map(|(v, w)| v * w));
-                T::add(sums, product);
-            }
+        let plane = |class: Option<usize>, z: usize, part: &mut [T]| {
+            let from = (z * tile.patch[1] + ys[0]) * tile.patch[2] + xs[0];
+            let weights = &tile.weight[from..];
+            let (values, weights) = match class {
+                Some(class) => (&logits[class * voxels + from..], Some(weights)),
+                None => (weights, None),
+            };
+            let (width, rows) = (xs[1] - xs[0], ys[1] - ys[0]);
+            let products = Products { values, weights, stride: tile.patch[2], width, rows };
+            T::add(&mut part[columns.start..], nx, products);
         };
         let begin = rows.start * nx;
         self.weights.par_chunks_mut(area).enumerate().for_each(|(slot, weights)| {
             if let Some(z) = of_slot(slot) {
-                plane(None, z, &mut weights[begin..], &mut Vec::new());
+                plane(None, z, &mut weights[begin..]);
             }
         });
         match &mut self.sums {
             Stored::Memory(sums) => {
                 sums.par_chunks_mut(area * classes).enumerate().for_each(|(slot, sums)| {
                     let Some(z) = of_slot(slot) else { return };
-                    let mut product = Vec::new();
                     for (class, sums) in sums.chunks_mut(area).enumerate() {
-                        plane(Some(class), z, &mut sums[begin..], &mut product);
+                        plane(Some(class), z, &mut sums[begin..]);
                     }
                 });
                 Ok(())
@@ -317,11 +316,11 @@ impl<T: Cell> Sums<T> {
             Stored::Scratch(file) => {
                 let add = |slot: usize| -> std::io::Result<()> {
                     let Some(z) = of_slot(slot) else { return Ok(()) };
-                    let (mut product, mut part) = (Vec::new(), vec![T::zeroed(); rows.len() * nx]);
+                    let mut part = vec![T::zeroed(); rows.len() * nx];
                     for class in 0..classes {
                         let at = (((slot * classes + class) * area + begin) * size_of::<T>()) as u64;
                         read_exact_at(file, bytemuck::cast_slice_mut(&mut part), at)?;
-                        plane(Some(class), z, &mut part, &mut product);
+                        plane(Some(class), z, &mut part);
                         write_all_at(file, bytemuck::cast_slice(&part), at)?;
                     }
                     Ok(())
@@ -335,24 +334,19 @@ impl<T: Cell> Sums<T> {
         let Extent { classes, height, .. } = self.extent;
         let (area, slot) = (self.area(), z % height);
         let start = (slot * classes + class) * area;
-        match &self.sums {
-            Stored::Memory(sums) => T::widen(&sums[start..start + area], out),
+        let weights = &self.weights[slot * area..(slot + 1) * area];
+        let finite = match &self.sums {
+            Stored::Memory(sums) => T::means(&sums[start..start + area], weights, out),
             Stored::Scratch(file) => {
                 let mut row = vec![T::zeroed(); area];
                 let at = (start * size_of::<T>()) as u64;
                 if let Err(error) = read_exact_at(file, bytemuck::cast_slice_mut(&mut row), at) {
                     self.report(scratch(&error));
                 }
-                T::widen(&row, out);
+                T::means(&row, weights, out)
             }
-        }
-        let mut weights = [0f32; 256];
-        for (part, row) in self.weights[slot * area..].chunks(256).zip(out.chunks_mut(256)) {
-            T::widen(&part[..row.len()], &mut weights[..row.len()]);
-            row.iter_mut().zip(&weights).for_each(|(v, w)| *v /= w);
-        }
-        // One multiplication by zero per value finds what is not finite, without a branch.
-        if out.iter().fold(0.0, |sum, v| sum + v * 0.0).is_nan() {
+        };
+        if !finite {
             let what = "the network gave infinite or undefined values";
             let remedy = "check the model's weights and the intensities of the image";
             self.report(Error::input("logits", what, remedy));

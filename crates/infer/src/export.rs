@@ -6,13 +6,11 @@
 
 use galen_core::{Error, LabelMap, Labels, Result};
 use galen_prep::Undo;
-use galen_prep::resample::{LogitSlabs, PlaneSource};
+use galen_prep::resample::{Decision, LogitSlabs, PlaneSource};
 use rayon::prelude::*;
 
 /// Planes that are resampled together: the unit of parallel work.
-const SLAB: usize = 16;
-/// Slabs that are decided before they are put in place.
-const GROUP: usize = 4;
+const SLAB: usize = 8;
 
 /// Logits of one scan on the network's grid.
 #[derive(Debug, Clone, PartialEq)]
@@ -92,12 +90,13 @@ impl Export<'_> {
         while end < planes && self.logits.reads(end)[1] < ready {
             end += 1;
         }
-        let mut cropped = vec![0u16; (GROUP * SLAB).min(end - written.done) * area];
+        // Every plane is decided on its own, so the result does not depend on how many are at work.
+        let group = SLAB * rayon::current_num_threads();
+        let mut cropped = vec![0u16; group.min(end - written.done) * area];
         while written.done < end {
             let first = written.done;
-            let count = (GROUP * SLAB).min(end - first);
+            let count = group.min(end - first);
             let cropped = &mut cropped[..count * area];
-            cropped.fill(0);
             cropped.par_chunks_mut(SLAB * area).enumerate().for_each(|(slab, labels)| {
                 self.decide(source, first + slab * SLAB, labels);
             });
@@ -180,22 +179,20 @@ impl Export<'_> {
     fn decide(&self, source: &dyn PlaneSource, first: usize, labels: &mut [u16]) {
         let area = self.area();
         let range = first..first + labels.len() / area;
-        if let (true, Some(order)) = (self.labels.has_regions(), &self.labels.regions_class_order) {
-            for (class, &label) in order.iter().enumerate() {
-                self.logits.planes(source, class, range.clone(), |z, plane| {
-                    let voxels = labels[(z - first) * area..][..area].iter_mut().zip(plane);
-                    voxels.filter(|(_, v)| sigmoid(**v) > 0.5).for_each(|(voxel, _)| *voxel = label);
-                });
+        let (decision, named) = match (self.labels.has_regions(), &self.labels.regions_class_order) {
+            (true, Some(order)) => (Decision::Inside(|value| sigmoid(value) > 0.5), order.clone()),
+            _ => (Decision::Largest, self.labels.all()),
+        };
+        // What no class wins is background.
+        let names: Vec<u16> = std::iter::once(0).chain(named).collect();
+        let in_order = names[1..].iter().enumerate().all(|(class, name)| class == usize::from(*name));
+        self.logits.winners(source, range, decision, |z, winners| {
+            let voxels = labels[(z - first) * area..][..area].iter_mut().zip(winners);
+            match in_order {
+                true => voxels.for_each(|(voxel, winner)| *voxel = winner.saturating_sub(1)),
+                false => voxels.for_each(|(voxel, winner)| *voxel = names[usize::from(*winner)]),
             }
-            return;
-        }
-        let mut best = vec![f32::NEG_INFINITY; labels.len()];
-        for (class, label) in self.labels.all().into_iter().enumerate() {
-            self.logits.planes(source, class, range.clone(), |z, plane| {
-                let voxels = (z - first) * area..(z - first + 1) * area;
-                win(&mut labels[voxels.clone()], &mut best[voxels], plane, label);
-            });
-        }
+        });
     }
 
     /// Softmax over classes or sigmoid per region, in place on `[k, n]`.

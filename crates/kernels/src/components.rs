@@ -1,10 +1,17 @@
 //! Connected components of a mask, voxels touching at a face, an edge or a corner.
 //!
-//! Source: union-find over runs, as in He et al. 2017 ("The connected-component labeling problem"). Rows are read as
-//! words of 64 bits, in which runs are found by counting zeros; runs of a row are joined with those of the four
-//! neighbouring rows that came before, so the work grows with the number of runs and no label image is needed.
+//! Source: union-find over runs, as in He et al. 2017 ("The connected-component labeling problem"). Differs: rows are
+//! words of 64 bits, runs are joined where bits of two rows meet, and where corners touch, two by two rows are taken
+//! as one, for within them a run cannot be of two components (the blocks of Grana et al. 2010, without an end).
 
-use std::ops::Range;
+mod beams;
+
+use crate::buffer::on_large_pages;
+use crate::cpu::{Cpu, Kernel, Task};
+use crate::lanes::Lanes;
+use beams::{Beams, Bits};
+use rayon::prelude::*;
+use std::cell::RefCell;
 
 /// Neighbours that belong together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,180 +47,104 @@ pub struct Components {
 /// Component number per voxel, 0 for background, counted from 1 in array order of first voxels; and their count.
 /// Voxels of the mask are those that are not 0.
 pub fn label(mask: &[u8], size: [usize; 3], connectivity: Connectivity) -> (Vec<u32>, usize) {
-    let components = Components::joined(mask, size, connectivity, |voxel| *voxel != 0);
-    let mut labels = vec![0u32; mask.len()];
-    for run in &components.runs {
-        labels[run.start..run.start + run.length].fill(run.component as u32 + 1);
+    numbered(mask, size, connectivity, |voxel| *voxel != 0)
+}
+
+/// As [`label`], of the voxels `[z, y, x]` for which `inside` holds.
+pub fn numbered<T: Sync>(
+    voxels: &[T],
+    size: [usize; 3],
+    connectivity: Connectivity,
+    inside: impl Fn(&T) -> bool + Sync,
+) -> (Vec<u32>, usize) {
+    let mut numbers = vec![0u32; voxels.len()];
+    let Some(beams) = beams(voxels, size, connectivity, &inside) else { return (numbers, 0) };
+    on_large_pages(&mut numbers);
+    let nx = size[2];
+    let slab = beams.rows_per_slab() * nx;
+    let cpu = Cpu::detected();
+    numbers.par_chunks_mut(slab).zip(voxels.par_chunks(slab)).enumerate().for_each_init(
+        || vec![0u32; nx],
+        |line, (slab, (numbers, voxels))| {
+            let out = RefCell::new((numbers, &mut line[..]));
+            cpu.run(&Writing { beams: &beams, slab, size, voxels, inside: &inside, out });
+        },
+    );
+    (numbers, beams.count())
+}
+
+/// Numbers of one slab of beams.
+struct Writing<'a, T, F> {
+    beams: &'a Beams,
+    slab: usize,
+    size: [usize; 3],
+    voxels: &'a [T],
+    inside: &'a F,
+    /// Numbers of the slab, and room for those of a beam.
+    out: RefCell<(&'a mut [u32], &'a mut [u32])>,
+}
+
+impl<T, F: Fn(&T) -> bool> Task for Writing<'_, T, F> {
+    fn run<V: Lanes>(&self) {
+        V::call(self);
     }
-    (labels, components.sizes.len())
+}
+
+impl<T, F: Fn(&T) -> bool> Kernel for Writing<'_, T, F> {
+    #[inline(always)]
+    fn run<V: Lanes>(&self) {
+        let (numbers, line) = &mut *self.out.borrow_mut();
+        let [_, ny, nx] = self.size;
+        for pair in 0..self.beams.beams_per_slab() {
+            if self.beams.line(self.slab, pair, line) {
+                for row in self.beams.rows_of(pair, self.voxels.len() / nx, ny) {
+                    let (to, from) = (&mut numbers[row * nx..][..nx], &self.voxels[row * nx..][..nx]);
+                    for ((to, from), number) in to.iter_mut().zip(from).zip(line.iter()) {
+                        *to = if (self.inside)(from) { *number } else { 0 };
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The mask as bits, joined; `None` without voxels.
+fn beams<T: Sync>(
+    voxels: &[T],
+    size: [usize; 3],
+    connectivity: Connectivity,
+    inside: &(impl Fn(&T) -> bool + Sync),
+) -> Option<Beams> {
+    assert_eq!(voxels.len(), size.iter().product::<usize>(), "the mask must fill its grid");
+    (!voxels.is_empty()).then(|| Beams::joined(Bits::of(voxels, size, inside), connectivity))
 }
 
 impl Components {
     /// Components of the voxels `[z, y, x]` for which `inside` holds, corners included (26 neighbours, 8 in a plane).
-    pub fn of<T>(voxels: &[T], size: [usize; 3], inside: impl Fn(&T) -> bool) -> Self {
+    pub fn of<T: Sync>(voxels: &[T], size: [usize; 3], inside: impl Fn(&T) -> bool + Sync) -> Self {
         Self::joined(voxels, size, Connectivity::Corners, inside)
     }
 
     /// Components of the voxels `[z, y, x]` for which `inside` holds.
-    pub fn joined<T>(
+    pub fn joined<T: Sync>(
         voxels: &[T],
         size: [usize; 3],
         connectivity: Connectivity,
-        inside: impl Fn(&T) -> bool,
+        inside: impl Fn(&T) -> bool + Sync,
     ) -> Self {
-        let [nz, ny, nx] = size;
-        assert_eq!(voxels.len(), nz * ny * nx, "the mask must fill its grid");
-        if voxels.is_empty() {
-            return Self::default();
-        }
-        // How far beside a run one in the neighbouring row may begin: in rows at a face, and at an edge.
-        let [face, edge] = match connectivity {
-            Connectivity::Faces => [Some(0), None],
-            Connectivity::Edges => [Some(1), Some(0)],
-            Connectivity::Corners => [Some(1), Some(1)],
-        };
-        let mut found = Runs { spans: Vec::new(), parents: Vec::new() };
-        // `rows[r]..rows[r + 1]` are the runs of row r.
-        let mut rows = Vec::with_capacity(nz * ny + 1);
-        for (row, line) in voxels.chunks_exact(nx).enumerate() {
-            rows.push(found.spans.len());
-            found.read(line, &inside);
-            let own = rows[row]..found.spans.len();
-            if own.is_empty() {
-                continue;
-            }
-            let (z, y) = (row / ny, row % ny);
-            let mut join = |other: usize, reach: Option<u32>| {
-                let end = rows.get(other + 1).copied().unwrap_or(own.start);
-                if let Some(reach) = reach {
-                    found.join(own.clone(), rows[other]..end, reach);
-                }
-            };
-            if y > 0 {
-                join(row - 1, face);
-            }
-            if z > 0 {
-                join(row - ny, face);
-                if y > 0 {
-                    join(row - ny - 1, edge);
-                }
-                if y + 1 < ny {
-                    join(row - ny + 1, edge);
-                }
-            }
-        }
-        rows.push(found.spans.len());
-        found.number(&rows, nx)
-    }
-
-    /// Number of every voxel's component, counted from 1 in the order of first voxels; 0 outside the mask. `voxels` is
-    /// the number of voxels of the grid.
-    pub fn volume(&self, voxels: usize) -> Vec<u32> {
-        let mut numbers = vec![0; voxels];
-        for run in &self.runs {
-            numbers[run.start..run.start + run.length].fill(run.component as u32 + 1);
-        }
-        numbers
+        let Some(beams) = beams(voxels, size, connectivity, &inside) else { return Self::default() };
+        let mut found = Self { runs: Vec::new(), sizes: vec![0; beams.count()] };
+        beams.each_run(|start, length, component| {
+            found.sizes[component] += length;
+            found.runs.push(Run { start, length, component });
+        });
+        found
     }
 
     /// Runs that are in no largest component; with several of the largest size, all of those are kept.
     pub fn beside_the_largest(&self) -> impl Iterator<Item = &Run> {
         let most = self.sizes.iter().copied().max().unwrap_or(0);
         self.runs.iter().filter(move |run| self.sizes[run.component] < most)
-    }
-}
-
-/// Runs as they are found, and which of them hang together.
-struct Runs {
-    /// First voxel of a run in its row, and the one after its last.
-    spans: Vec<[u32; 2]>,
-    /// An earlier run of the same component, or the run itself.
-    parents: Vec<u32>,
-}
-
-impl Runs {
-    /// Adds the runs of a row.
-    fn read<T>(&mut self, line: &[T], inside: &impl Fn(&T) -> bool) {
-        let mut open: Option<u32> = None;
-        for (number, part) in line.chunks(64).enumerate() {
-            let mut word = 0u64;
-            for (bit, voxel) in part.iter().enumerate() {
-                word |= u64::from(inside(voxel)) << bit;
-            }
-            let first = 64 * number as u32;
-            let mut at = 0;
-            // Zeros or ones at a time, whichever the row is in.
-            while at < 64 {
-                let rest = if open.is_some() { !word } else { word } >> at;
-                if rest == 0 {
-                    break;
-                }
-                at += rest.trailing_zeros();
-                match open.take() {
-                    None => open = Some(first + at),
-                    Some(start) => self.add(start, first + at),
-                }
-            }
-        }
-        if let Some(start) = open {
-            self.add(start, line.len() as u32);
-        }
-    }
-
-    fn add(&mut self, start: u32, end: u32) {
-        self.parents.push(self.spans.len() as u32);
-        self.spans.push([start, end]);
-    }
-
-    /// Joins the runs of two rows that overlap, or come within `reach` voxels of it.
-    fn join(&mut self, own: Range<usize>, other: Range<usize>, reach: u32) {
-        let (mut a, mut b) = (own.start, other.start);
-        while a < own.end && b < other.end {
-            let ([first, first_end], [second, second_end]) = (self.spans[a], self.spans[b]);
-            if first < second_end + reach && second < first_end + reach {
-                let (one, two) = (self.root(a as u32), self.root(b as u32));
-                // The older root wins, so that numbers follow the order of first voxels.
-                self.parents[one.max(two) as usize] = one.min(two);
-            }
-            if first_end < second_end {
-                a += 1;
-            } else {
-                b += 1;
-            }
-        }
-    }
-
-    /// Root of a run, with the path to it halved.
-    fn root(&mut self, mut run: u32) -> u32 {
-        loop {
-            let parent = self.parents[run as usize];
-            if parent == run {
-                return run;
-            }
-            let above = self.parents[parent as usize];
-            self.parents[run as usize] = above;
-            run = above;
-        }
-    }
-
-    /// Numbers roots in the order in which they appear, and counts voxels.
-    fn number(mut self, rows: &[usize], nx: usize) -> Components {
-        let mut numbers = vec![u32::MAX; self.spans.len()];
-        let (mut runs, mut sizes) = (Vec::with_capacity(self.spans.len()), Vec::new());
-        for row in 0..rows.len() - 1 {
-            for index in rows[row]..rows[row + 1] {
-                let root = self.root(index as u32) as usize;
-                if numbers[root] == u32::MAX {
-                    numbers[root] = sizes.len() as u32;
-                    sizes.push(0);
-                }
-                let [start, end] = self.spans[index];
-                let (component, length) = (numbers[root] as usize, (end - start) as usize);
-                sizes[component] += length;
-                runs.push(Run { start: row * nx + start as usize, length, component });
-            }
-        }
-        Components { runs, sizes }
     }
 }
 
@@ -271,7 +202,16 @@ mod tests {
             let mask: Vec<bool> = seeds[..size.iter().product()].iter().map(|&v| v < density).collect();
             let expected = plain_twin(&mask, size, connectivity);
             let found = Components::joined(&mask, size, connectivity, |&inside| inside);
-            let numbers = found.volume(mask.len());
+            let (numbers, count) = numbered(&mask, size, connectivity, |&inside| inside);
+            prop_assert_eq!(count, found.sizes.len());
+            let mut starts: Vec<usize> = found.runs.iter().map(|run| run.start).collect();
+            prop_assert!(starts.is_sorted());
+            starts.dedup();
+            prop_assert_eq!(starts.len(), found.runs.len());
+            for run in &found.runs {
+                let voxels = run.start..run.start + run.length;
+                prop_assert!(numbers[voxels].iter().all(|&n| n as usize == run.component + 1));
+            }
             let spread: Vec<_> = numbers.iter().map(|&n| n.checked_sub(1).map(|n| n as usize)).collect();
             prop_assert_eq!(&spread, &expected);
             for (component, &voxels) in found.sizes.iter().enumerate() {

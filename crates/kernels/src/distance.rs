@@ -7,6 +7,7 @@
 mod columns;
 mod envelope;
 
+use crate::buffer::on_large_pages;
 use columns::{Finish, transform};
 use rayon::prelude::*;
 
@@ -28,6 +29,7 @@ fn field(sites: &[u8], size: [usize; 3], spacing: [f64; 3], finish: Finish) -> V
     if field.is_empty() {
         return field;
     }
+    on_large_pages(&mut field);
     let squares = Squares::new(nx, spacing[2]);
     let in_plane = if nz == 1 { finish } else { Finish::Squared };
     let planes = field.par_chunks_mut(ny * nx).zip(sites.par_chunks(ny * nx));

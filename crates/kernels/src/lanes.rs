@@ -10,6 +10,18 @@ pub(crate) mod avx512;
 use crate::cpu::Kernel;
 use half::bf16;
 
+/// Words of the quarter rounds of a double round: columns, then diagonals.
+const CHACHA: [[usize; 4]; 8] = [
+    [0, 4, 8, 12],
+    [1, 5, 9, 13],
+    [2, 6, 10, 14],
+    [3, 7, 11, 15],
+    [0, 5, 10, 15],
+    [1, 6, 11, 12],
+    [2, 7, 8, 13],
+    [3, 4, 9, 14],
+];
+
 /// Sixteen values. Everything is `#[inline(always)]`, so a kernel's loop compiles as one piece inside [`Lanes::call`].
 pub(crate) trait Lanes: Copy {
     /// Pixels (or tiles) of one register block of a product.
@@ -85,6 +97,64 @@ pub(crate) trait Lanes: Copy {
     fn power_of_two(self) -> Self;
     /// `self` where `sign` is above zero, elsewhere `other`.
     fn where_positive(self, sign: Self, other: Self) -> Self;
+    fn sqrt(self) -> Self;
+    /// # Safety
+    /// Sixteen halves can be read.
+    #[inline(always)]
+    unsafe fn load_half(from: *const u16) -> Self {
+        let mut values = [0.0; 16];
+        for (i, value) in values.iter_mut().enumerate() {
+            // SAFETY: as promised by the caller.
+            *value = half_to_single(unsafe { *from.add(i) });
+        }
+        // SAFETY: the array has sixteen values.
+        unsafe { Self::load(values.as_ptr()) }
+    }
+    /// Rounds to the nearest half, ties to the even one.
+    ///
+    /// # Safety
+    /// Sixteen halves can be written.
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut u16) {
+        let mut values = [0.0; 16];
+        // SAFETY: the array has sixteen values; the caller vouches for `to`.
+        unsafe {
+            self.store(values.as_mut_ptr());
+            values.iter().enumerate().for_each(|(i, value)| *to.add(i) = single_to_half(*value));
+        }
+    }
+    /// Values at sixteen indices from `from` on.
+    ///
+    /// # Safety
+    /// Sixteen indices can be read, all lie in 0 to 31, and 32 values can be read.
+    #[inline(always)]
+    unsafe fn pick(from: *const f32, index: *const i32) -> Self {
+        let mut values = [0.0; 16];
+        for (i, value) in values.iter_mut().enumerate() {
+            // SAFETY: as promised by the caller.
+            *value = unsafe { *from.add(*index.add(i) as usize) };
+        }
+        // SAFETY: the array has sixteen values.
+        unsafe { Self::load(values.as_ptr()) }
+    }
+    /// Double rounds of ChaCha on sixteen blocks, word `w` of block `b` at `[w][b]`.
+    #[inline(always)]
+    fn chacha(state: &mut [[u32; 16]; 16], double_rounds: usize) {
+        for _ in 0..double_rounds {
+            for [a, b, c, d] in CHACHA {
+                for [turn, other] in [[16, 12], [8, 7]] {
+                    for i in 0..16 {
+                        state[a][i] = state[a][i].wrapping_add(state[b][i]);
+                        state[d][i] = (state[d][i] ^ state[a][i]).rotate_left(turn);
+                        state[c][i] = state[c][i].wrapping_add(state[d][i]);
+                        state[b][i] = (state[b][i] ^ state[c][i]).rotate_left(other);
+                    }
+                }
+            }
+        }
+    }
+    /// Some value is above its counterpart.
+    fn any_above(self, other: Self) -> bool;
 
     /// `e^self` to 1.5 units in the last place; 0 below -87, and nothing above 88 grows further.
     #[inline(always)]
@@ -121,6 +191,32 @@ pub(crate) trait Lanes: Copy {
     fn zero() -> Self {
         Self::splat(0.0)
     }
+}
+
+/// The value of float16 bits.
+#[inline(always)]
+pub(crate) fn half_to_single(bits: u16) -> f32 {
+    let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
+    // Its digits as those of a single, whose exponent counts from 127 instead of 15: subnormals come right as well.
+    let value = f32::from_bits(rest << 13) * f32::from_bits((127 + 112) << 23);
+    let special = if rest >= 0x7c00 { 0xff << 23 } else { 0 };
+    f32::from_bits(value.to_bits() | special | sign)
+}
+
+/// Bits of the nearest float16, ties to the even one.
+#[inline(always)]
+pub(crate) fn single_to_half(value: f32) -> u16 {
+    let (sign, rest) = ((value.to_bits() >> 16) as u16 & 0x8000, value.to_bits() & 0x7fff_ffff);
+    // The last digit that is kept of a normal number; adding one half rounds subnormals, whose unit is then the last.
+    let normal = (rest.wrapping_add(0xfff + (rest >> 13 & 1)) >> 13).wrapping_sub(112 << 10) as u16;
+    let subnormal = (f32::from_bits(rest) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits()) as u16;
+    let bits = match rest {
+        0x7f80_0001.. => 0x7e00,
+        0x477f_f000.. => 0x7c00,
+        0x3880_0000.. => normal,
+        _ => subnormal,
+    };
+    bits | sign
 }
 
 /// Plain arrays: any processor.
@@ -210,6 +306,16 @@ impl Lanes for Portable {
     #[inline(always)]
     fn power_of_two(self) -> Self {
         self.zip(self, |a, _| f32::from_bits(((a as i32 + 127) as u32) << 23))
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.zip(self, |a, _| a.sqrt())
+    }
+
+    #[inline(always)]
+    fn any_above(self, other: Self) -> bool {
+        self.0.iter().zip(other.0).fold(false, |any, (a, b)| any | (*a > b))
     }
 
     #[inline(always)]

@@ -1,9 +1,11 @@
 //! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components, holes.
 
+pub mod affine_rows;
 pub mod attention;
 pub mod buffer;
 mod choice;
 pub mod components;
+pub mod contest;
 pub mod conv;
 #[cfg(test)]
 mod conv_tests;
@@ -14,10 +16,12 @@ pub mod distance;
 pub mod gelu;
 pub mod grid_sample;
 mod grouped;
+pub mod half_sums;
 pub mod holes;
 pub mod interpolation;
 mod lanes;
 pub mod layer_norm;
+pub mod local_statistics;
 pub mod loss;
 pub mod max_pool;
 pub mod norm;
@@ -26,6 +30,7 @@ pub mod paths;
 mod plain;
 pub mod pool;
 mod product;
+pub mod resampling;
 pub mod residual;
 mod scratch;
 pub mod selective_scan;

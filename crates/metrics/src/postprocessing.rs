@@ -98,7 +98,11 @@ fn flat(value: &Value, values: &mut Vec<u16>) -> bool {
     }
 }
 
-fn keep_largest<T: Copy + Default>(voxels: &mut [T], size: [usize; 3], inside: impl Fn(&T) -> bool) {
+fn keep_largest<T: Copy + Default + Sync>(
+    voxels: &mut [T],
+    size: [usize; 3],
+    inside: impl Fn(&T) -> bool + Sync,
+) {
     let components = Components::of(voxels, size, inside);
     for run in components.beside_the_largest() {
         voxels[run.start..run.start + run.length].fill(T::default());

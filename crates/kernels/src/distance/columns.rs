@@ -1,5 +1,7 @@
 //! The transform along the first axis of a `[n, width]` array, sixteen columns at a time.
 
+#![allow(unsafe_code, reason = "rows are read and written sixteen values at a time, inside slices")]
+
 use super::envelope::Envelope;
 use crate::cpu::{Cpu, Kernel};
 use crate::lanes::Lanes;
@@ -10,7 +12,7 @@ const BLOCK: usize = 16;
 /// Cells of search in each direction before the envelope is the cheaper way.
 const REACH: usize = 112;
 /// Steps between two looks at whether the search may stop.
-const LOOK: usize = 4;
+const LOOK: usize = 2;
 
 /// What is written.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,43 +103,38 @@ impl Kernel for Search<'_, '_> {
     fn run<V: Lanes>(&self) {
         let mut to = self.to.borrow_mut();
         let n = to.len();
-        let row = |i: usize| -> &[f32; BLOCK] {
-            let at = i * self.width + self.start;
-            self.from[at..at + BLOCK].try_into().expect("a block of columns")
-        };
         for i in 0..n {
-            let mut best = *row(i);
+            let mut best = self.row::<V>(i);
             let mut k = 1;
             let farthest = i.max(n - 1 - i);
             let last = farthest.min(self.steps.len() - 1);
-            loop {
-                let worst = best.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
-                if k > last || worst <= self.steps[k] {
-                    break;
-                }
+            while k <= last && best.any_above(V::splat(self.steps[k])) {
                 let end = (k + LOOK).min(last + 1);
                 while k < end {
-                    let step = self.steps[k];
                     // Beyond an end the row itself is looked at again, which changes nothing.
-                    let above = row(if k <= i { i - k } else { i });
-                    let below = row(if i + k < n { i + k } else { i });
-                    for lane in 0..BLOCK {
-                        let nearer = if above[lane] < below[lane] { above[lane] } else { below[lane] };
-                        let there = nearer + step;
-                        best[lane] = if there < best[lane] { there } else { best[lane] };
-                    }
+                    let above = self.row::<V>(if k <= i { i - k } else { i });
+                    let below = self.row::<V>(if i + k < n { i + k } else { i });
+                    best = above.min(below).add(V::splat(self.steps[k])).min(best);
                     k += 1;
                 }
             }
-            let worst = best.iter().fold(0f32, |a, b| if *b > a { *b } else { a });
-            if last < farthest && worst > self.steps[last] {
+            if last < farthest && best.any_above(V::splat(self.steps[last])) {
                 return;
             }
             let out: &mut [f32] = &mut to[i][self.start..self.start + BLOCK];
-            for (cell, square) in out.iter_mut().zip(best) {
-                *cell = self.finish.of(square);
-            }
+            let best = if self.finish == Finish::Squared { best } else { best.sqrt() };
+            // SAFETY: the slice has sixteen values.
+            unsafe { best.store(out.as_mut_ptr()) };
         }
         self.done.set(true);
+    }
+}
+
+impl Search<'_, '_> {
+    #[inline(always)]
+    fn row<V: Lanes>(&self, i: usize) -> V {
+        let at = i * self.width + self.start;
+        // SAFETY: the slice has sixteen values.
+        unsafe { V::load(self.from[at..at + BLOCK].as_ptr()) }
     }
 }

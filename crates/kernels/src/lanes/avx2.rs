@@ -1,4 +1,4 @@
-//! AVX2 and FMA: sixteen values are two registers, sixteen registers.
+//! AVX2, FMA and F16C: sixteen values are two registers, sixteen registers.
 
 #![allow(unsafe_code, reason = "intrinsics; values of this type exist only after the processor was asked")]
 
@@ -11,7 +11,7 @@ use std::arch::x86_64::*;
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(__m256, __m256);
 
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn enter<K: Kernel>(kernel: &K) {
     kernel.run::<Avx2>();
 }
@@ -153,6 +153,49 @@ impl Lanes for Avx2 {
                 _mm256_castsi256_ps(_mm256_slli_epi32::<23>(exponent))
             };
             Self(power(self.0), power(self.1))
+        }
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: features as in `call`.
+        unsafe { Self(_mm256_sqrt_ps(self.0), _mm256_sqrt_ps(self.1)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const u16) -> Self {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe {
+            let half = |at: *const u16| _mm256_cvtph_ps(_mm_loadu_si128(at.cast()));
+            Self(half(from), half(from.add(8)))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut u16) {
+        // SAFETY: features as in `call`; the caller vouches for the memory.
+        unsafe {
+            _mm_storeu_si128(to.cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0));
+            _mm_storeu_si128(to.add(8).cast(), _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.1));
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn pick(from: *const f32, index: *const i32) -> Self {
+        // SAFETY: features as in `call`; the caller vouches for indices and memory.
+        unsafe {
+            let gather = |index: *const i32| _mm256_i32gather_ps::<4>(from, _mm256_loadu_si256(index.cast()));
+            Self(gather(index), gather(index.add(8)))
+        }
+    }
+
+    #[inline(always)]
+    fn any_above(self, other: Self) -> bool {
+        // SAFETY: features as in `call`.
+        unsafe {
+            let low = _mm256_cmp_ps::<_CMP_GT_OQ>(self.0, other.0);
+            let high = _mm256_cmp_ps::<_CMP_GT_OQ>(self.1, other.1);
+            _mm256_movemask_ps(_mm256_or_ps(low, high)) != 0
         }
     }
 

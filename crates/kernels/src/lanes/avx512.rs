@@ -2,7 +2,7 @@
 
 #![allow(unsafe_code, reason = "intrinsics; values of this type exist only after the processor was asked")]
 
-use super::Lanes;
+use super::{CHACHA, Lanes};
 use crate::cpu::Kernel;
 use half::bf16;
 use std::arch::x86_64::*;
@@ -14,6 +14,25 @@ pub(crate) struct Avx512(__m512);
 #[target_feature(enable = "avx512f,avx2,fma")]
 fn enter<K: Kernel>(kernel: &K) {
     kernel.run::<Avx512>();
+}
+
+/// A quarter round of ChaCha on sixteen blocks.
+///
+/// # Safety
+/// The processor has AVX-512F.
+#[inline(always)]
+unsafe fn quarter(s: &mut [__m512i; 16], [a, b, c, d]: [usize; 4]) {
+    // SAFETY: as promised by the caller.
+    unsafe {
+        s[a] = _mm512_add_epi32(s[a], s[b]);
+        s[d] = _mm512_rol_epi32::<16>(_mm512_xor_si512(s[d], s[a]));
+        s[c] = _mm512_add_epi32(s[c], s[d]);
+        s[b] = _mm512_rol_epi32::<12>(_mm512_xor_si512(s[b], s[c]));
+        s[a] = _mm512_add_epi32(s[a], s[b]);
+        s[d] = _mm512_rol_epi32::<8>(_mm512_xor_si512(s[d], s[a]));
+        s[c] = _mm512_add_epi32(s[c], s[d]);
+        s[b] = _mm512_rol_epi32::<7>(_mm512_xor_si512(s[b], s[c]));
+    }
 }
 
 impl Lanes for Avx512 {
@@ -137,6 +156,61 @@ impl Lanes for Avx512 {
     fn power_of_two(self) -> Self {
         // SAFETY: feature as in `call`.
         Self(unsafe { _mm512_scalef_ps(_mm512_set1_ps(1.0), self.0) })
+    }
+
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: feature as in `call`.
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+
+    #[inline(always)]
+    unsafe fn load_half(from: *const u16) -> Self {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        Self(unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.cast())) })
+    }
+
+    #[inline(always)]
+    unsafe fn store_half(self, to: *mut u16) {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        unsafe { _mm256_storeu_si256(to.cast(), _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(self.0)) }
+    }
+
+    #[inline(always)]
+    unsafe fn pick(from: *const f32, index: *const i32) -> Self {
+        // SAFETY: feature as in `call`; the caller vouches for the memory.
+        unsafe {
+            let (low, high) = (_mm512_loadu_ps(from), _mm512_loadu_ps(from.add(16)));
+            Self(_mm512_permutex2var_ps(low, _mm512_loadu_si512(index.cast()), high))
+        }
+    }
+
+    #[inline(always)]
+    fn chacha(state: &mut [[u32; 16]; 16], double_rounds: usize) {
+        // SAFETY: feature as in `call`; every row has sixteen words.
+        unsafe {
+            let mut s = state.each_ref().map(|row| _mm512_loadu_si512(row.as_ptr().cast()));
+            for _ in 0..double_rounds {
+                // Written out, so that all sixteen rows stay in registers.
+                quarter(&mut s, CHACHA[0]);
+                quarter(&mut s, CHACHA[1]);
+                quarter(&mut s, CHACHA[2]);
+                quarter(&mut s, CHACHA[3]);
+                quarter(&mut s, CHACHA[4]);
+                quarter(&mut s, CHACHA[5]);
+                quarter(&mut s, CHACHA[6]);
+                quarter(&mut s, CHACHA[7]);
+            }
+            for (row, s) in state.iter_mut().zip(s) {
+                _mm512_storeu_si512(row.as_mut_ptr().cast(), s);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn any_above(self, other: Self) -> bool {
+        // SAFETY: feature as in `call`.
+        unsafe { _mm512_cmp_ps_mask::<_CMP_GT_OQ>(self.0, other.0) != 0 }
     }
 
     #[inline(always)]

@@ -6,7 +6,7 @@
 use super::Images;
 use crate::measures::{Definition, Measures, define};
 use galen_core::{Error, Result};
-use rayon::prelude::*;
+use galen_kernels::local_statistics::Similarity;
 
 /// What the ids of this file mean.
 pub static DEFINITIONS: &[Definition] = &[
@@ -74,30 +74,6 @@ impl Window {
         let sum: f64 = weights.iter().sum();
         Self { taps: weights.into_iter().map(|w| w / sum).collect() }
     }
-
-    /// Weighted means of all windows inside the image along its axes longer than 1, and their grid.
-    fn means(&self, values: &[f64], size: [usize; 3]) -> (Vec<f64>, [usize; 3]) {
-        let (mut field, mut size) = (values.to_vec(), size);
-        let deep = size[0] > 1;
-        for axis in (0..3).rev().filter(|&axis| axis != 0 || deep) {
-            let after = size[axis] + 1 - self.taps.len();
-            let (inner, outer) =
-                (size[axis + 1..].iter().product::<usize>(), size[..axis].iter().product::<usize>());
-            let mut next = vec![0.0; outer * after * inner];
-            for o in 0..outer {
-                let slab = &field[o * size[axis] * inner..(o + 1) * size[axis] * inner];
-                let rows = &mut next[o * after * inner..(o + 1) * after * inner];
-                for (i, row) in rows.chunks_mut(inner).enumerate() {
-                    for (tap, weight) in self.taps.iter().enumerate() {
-                        let source = &slab[(i + tap) * inner..(i + tap + 1) * inner];
-                        row.iter_mut().zip(source).for_each(|(r, s)| *r += weight * s);
-                    }
-                }
-            }
-            (field, size[axis]) = (next, after);
-        }
-        (field, size)
-    }
 }
 
 /// Mean structural similarity and mean contrast-structure term.
@@ -109,22 +85,18 @@ pub fn similarity(images: &Images, window: &Window, sample: bool) -> Result<(f64
         let what = format!("a side of {n} voxels is shorter than the window of {width}");
         return Err(Error::input("image", what, "give larger images; SSIM needs whole windows"));
     }
-    let product = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(x, y)| x * y).collect::<Vec<_>>();
-    let (r, i) = (&images.reference, &images.image);
-    let fields = [r.clone(), i.clone(), product(r, r), product(i, i), product(r, i)];
-    let means: Vec<Vec<f64>> = fields.par_iter().map(|field| window.means(field, images.size).0).collect();
     let norm = if sample { count as f64 / (count as f64 - 1.0) } else { 1.0 };
-    let (c1, c2) = ((0.01 * images.range).powi(2), (0.03 * images.range).powi(2));
-    let (mut full, mut contrast) = (0.0, 0.0);
-    for at in 0..means[0].len() {
-        let (ur, ui) = (means[0][at], means[1][at]);
-        let (vr, vi) = (norm * (means[2][at] - ur * ur), norm * (means[3][at] - ui * ui));
-        let both = norm * (means[4][at] - ur * ui);
-        let structure = (2.0 * both + c2) / (vr + vi + c2);
-        full += structure * (2.0 * ur * ui + c1) / (ur * ur + ui * ui + c1);
-        contrast += structure;
-    }
-    let n = means[0].len() as f64;
+    let constants = [(0.01 * images.range).powi(2), (0.03 * images.range).powi(2)];
+    let similarity = Similarity {
+        reference: &images.reference,
+        image: &images.image,
+        size: images.size,
+        taps: &window.taps,
+        norm,
+        constants,
+    };
+    let ([full, contrast], windows) = similarity.sums();
+    let n = windows as f64;
     Ok((full / n, contrast / n))
 }
 

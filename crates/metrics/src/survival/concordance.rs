@@ -80,56 +80,84 @@ fn weighted(
     tolerance: f64,
     weight: impl Fn(usize) -> f64,
 ) -> Pairs {
-    let mut sorted = risks.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let mut later = Counts::new(risks.len());
-    let slot = |risk: f64| sorted.partition_point(|r| *r < risk);
+    let slots = Slots::new(risks, tolerance);
+    let mut later = Counts::new(slots.within.len());
     let mut pairs = Pairs::default();
     let order = order(times);
     for run in ties(times, &order).into_iter().rev() {
+        let run = &order[run];
         // Those censored at this time outlive its events.
-        let (dead, censored): (Vec<usize>, Vec<usize>) = order[run].iter().partition(|&&i| events[i]);
-        censored.iter().for_each(|&i| later.add(slot(risks[i])));
-        for &i in &dead {
+        run.iter().filter(|&&i| !events[i]).for_each(|&i| later.add(slots.of[i]));
+        for &i in run.iter().filter(|&&i| events[i]) {
             let w = weight(i);
             if w == 0.0 {
                 continue;
             }
-            // A difference that is exactly the tolerance is decided as |a - b| <= tolerance decides it.
-            let from = sorted.partition_point(|r| *r < risks[i] && risks[i] - *r > tolerance);
-            let to = sorted.partition_point(|r| *r <= risks[i] || *r - risks[i] <= tolerance);
-            let (below, within) = (later.below(from), later.below(to));
+            let [from, to] = slots.within[slots.of[i] as usize];
+            let (below, within) = (f64::from(later.below(from)), f64::from(later.below(to)));
             pairs.concordant += w * below;
             pairs.tied += w * (within - below);
-            pairs.discordant += w * (later.all - within);
+            pairs.discordant += w * (f64::from(later.all) - within);
         }
-        dead.iter().for_each(|&i| later.add(slot(risks[i])));
+        run.iter().filter(|&&i| events[i]).for_each(|&i| later.add(slots.of[i]));
     }
     pairs
 }
 
+/// Distinct risks in ascending order.
+struct Slots {
+    /// Slot of every case.
+    of: Vec<u32>,
+    /// Per slot the first one that counts as equal, and the one after the last.
+    within: Vec<[u32; 2]>,
+}
+
+impl Slots {
+    fn new(risks: &[f64], tolerance: f64) -> Self {
+        let order = order(risks);
+        let (mut of, mut values) = (vec![0; risks.len()], Vec::new());
+        for run in ties(risks, &order) {
+            order[run.clone()].iter().for_each(|&i| of[i] = values.len() as u32);
+            values.push(risks[order[run.start]]);
+        }
+        let (mut from, mut to) = (0, 0);
+        let bounds = |value: &f64| {
+            // A difference that is exactly the tolerance is decided as |a - b| <= tolerance decides it.
+            while values[from] < *value && value - values[from] > tolerance {
+                from += 1;
+            }
+            while to < values.len() && (values[to] <= *value || values[to] - value <= tolerance) {
+                to += 1;
+            }
+            [from as u32, to as u32]
+        };
+        let within = values.iter().map(bounds).collect();
+        Self { of, within }
+    }
+}
+
 /// Counts per slot with fast sums from the start (Fenwick 1994).
 struct Counts {
-    tree: Vec<f64>,
-    all: f64,
+    tree: Vec<u32>,
+    all: u32,
 }
 
 impl Counts {
     fn new(slots: usize) -> Self {
-        Self { tree: vec![0.0; slots + 1], all: 0.0 }
+        Self { tree: vec![0; slots + 1], all: 0 }
     }
 
-    fn add(&mut self, slot: usize) {
-        self.all += 1.0;
-        let mut at = slot + 1;
+    fn add(&mut self, slot: u32) {
+        self.all += 1;
+        let mut at = slot as usize + 1;
         while at < self.tree.len() {
-            self.tree[at] += 1.0;
+            self.tree[at] += 1;
             at += at & at.wrapping_neg();
         }
     }
 
-    fn below(&self, slot: usize) -> f64 {
-        let (mut sum, mut at) = (0.0, slot);
+    fn below(&self, slot: u32) -> u32 {
+        let (mut sum, mut at) = (0, slot as usize);
         while at > 0 {
             sum += self.tree[at];
             at &= at - 1;

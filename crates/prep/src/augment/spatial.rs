@@ -7,6 +7,7 @@
 
 use super::Sample;
 use crate::resample::round_to_half;
+use galen_kernels::affine_rows::{Line, MIXED, Places};
 
 /// Matrix on column vectors `(z, y, x)` in voxels around the patch centre.
 pub type Affine = [[f64; 3]; 3];
@@ -89,24 +90,22 @@ pub fn transform(
         labels: vec![0; voxels],
         previous: part.previous.as_ref().map(|_| vec![0; voxels]),
     };
-    let frame = Frame::new(part.size);
     let n: usize = part.size.iter().product();
-    let images: Vec<Vec<f32>> =
-        (0..part.channels).map(|c| frame.fill(&part.image[c * n..(c + 1) * n], 0.0)).collect();
-    let labels = frame.fill(&part.labels, -1);
-    let previous = part.previous.as_ref().map(|p| frame.fill(p, -1));
     let walk = Walk::new(matrix, region, initial, patch, in_plane);
     let mut taps = Taps::new(patch[2], region);
     for row in 0..patch[0] * patch[1] {
-        walk.row(row / patch[1], row % patch[1], &frame, &mut taps);
+        walk.row(row / patch[1], row % patch[1], &mut taps);
         let at = row * patch[2]..(row + 1) * patch[2];
-        for (c, image) in images.iter().enumerate() {
+        for c in 0..part.channels {
             let start = c * voxels;
-            taps.interpolate(image, &frame, &mut out.image[start + at.start..start + at.end]);
+            taps.interpolate(
+                &part.image[c * n..(c + 1) * n],
+                &mut out.image[start + at.start..start + at.end],
+            );
         }
-        taps.vote(&labels, &frame, &mut out.labels[at.clone()]);
-        if let (Some(from), Some(to)) = (&previous, &mut out.previous) {
-            taps.vote(from, &frame, &mut to[at]);
+        taps.vote(&part.labels, &mut out.labels[at.clone()]);
+        if let (Some(from), Some(to)) = (&part.previous, &mut out.previous) {
+            taps.vote(from, &mut to[at]);
         }
     }
     out
@@ -159,39 +158,17 @@ fn crop_one<T: Copy>(
     out
 }
 
-/// The part with a border of padding (one voxel before, two behind), so that every corner of every
-/// interpolation exists.
-struct Frame {
-    inner: [usize; 3],
-    size: [usize; 3],
-}
-
-impl Frame {
-    fn new(inner: [usize; 3]) -> Self {
-        Self { inner, size: inner.map(|n| n + 3) }
-    }
-
-    fn fill<T: Copy>(&self, from: &[T], outside: T) -> Vec<T> {
-        let mut out = vec![outside; self.size.iter().product()];
-        let [_, ny, nx] = self.inner;
-        for (row, values) in from.chunks_exact(nx).enumerate() {
-            let (z, y) = (row / ny, row % ny);
-            let to = ((z + 1) * self.size[1] + y + 1) * self.size[2] + 1;
-            out[to..to + nx].copy_from_slice(values);
-        }
-        out
-    }
-}
-
-/// Where each voxel of the final patch lies in the framed part.
+/// Where each voxel of the final patch lies in the part, which begins at position 1.
 struct Walk {
     matrix: [[f32; 3]; 3],
     patch: [usize; 3],
     /// Half the initial size per axis: torch normalises by it and back.
     half: [f32; 3],
     initial: [f32; 3],
-    /// From positions in the initial patch to positions in the frame.
+    /// From positions in the initial patch to those in the part.
     shift: [f32; 3],
+    /// Voxels of the part.
+    size: [usize; 3],
     in_plane: bool,
 }
 
@@ -203,108 +180,89 @@ impl Walk {
             half: initial.map(|n| n as f32 / 2.0),
             initial: initial.map(|n| n as f32),
             shift: region.lower.map(|n| 1.0 - n as f32),
+            size: region.size,
             in_plane,
         }
     }
 
-    fn row(&self, z: usize, y: usize, frame: &Frame, taps: &mut Taps) {
+    fn row(&self, z: usize, y: usize, taps: &mut Taps) {
         let centred = |i: usize, axis: usize| i as f32 - (self.patch[axis] as f32 - 1.0) / 2.0;
         let (gz, gy) = (centred(z, 0), centred(y, 1));
-        let first = centred(0, 2);
-        for axis in 0..3 {
-            let [mz, my, mx] = self.matrix[axis];
-            let (half, size, shift) = (self.half[axis], self.initial[axis], self.shift[axis]);
-            let last = (frame.inner[axis] + 1) as f32;
-            let base = mz * gz + my * gy;
-            let (whole, fraction) = (&mut taps.whole[axis], &mut taps.fraction[axis]);
-            for (x, (w, f)) in whole.iter_mut().zip(fraction.iter_mut()).enumerate() {
-                let grid = (base + mx * (first + x as f32)) / half;
-                let position = (((grid + 1.0) * size - 1.0) / 2.0 + shift).clamp(0.0, last);
-                let floor = position as i32;
-                *w = floor;
-                *f = position - floor as f32;
+        let lines = [0, 1, 2].map(|axis| {
+            let [mz, my, step] = self.matrix[axis];
+            Line {
+                base: mz * gz + my * gy,
+                step,
+                first: centred(0, 2),
+                half: self.half[axis],
+                size: self.initial[axis],
+                shift: self.shift[axis],
+                // Whatever lies farther out is outside altogether.
+                last: (self.size[axis] + 1) as f32,
             }
-        }
-        if self.in_plane {
-            taps.whole[0].fill(z as i32 + 1);
-            taps.fraction[0].fill(0.0);
-        }
-        taps.anchor(frame);
+        });
+        taps.places.locate(lines, self.size, self.in_plane.then_some(z + 1));
     }
 }
 
 /// Corners and weights of one row of the final patch.
 struct Taps {
-    whole: [Vec<i32>; 3],
-    fraction: [Vec<f32>; 3],
-    /// What to add to a frame position for the position in the initial patch.
+    places: Places,
+    /// Voxels of the part.
+    size: [usize; 3],
+    /// What to add to a position for the one in the initial patch.
     offset: [i32; 3],
-    /// Index of the lowest corner in the frame.
-    corner: Vec<u32>,
 }
 
 impl Taps {
     fn new(n: usize, region: Region) -> Self {
-        Self {
-            whole: std::array::from_fn(|_| vec![0; n]),
-            fraction: std::array::from_fn(|_| vec![0.0; n]),
-            offset: region.lower.map(|lower| lower as i32 - 1),
-            corner: vec![0; n],
-        }
+        let offset = region.lower.map(|lower| lower as i32 - 1);
+        Self { places: Places::new(n), size: region.size, offset }
     }
 
-    fn anchor(&mut self, frame: &Frame) {
-        let [_, ny, nx] = frame.size.map(|n| n as i32);
-        let [z, y, x] = &self.whole;
-        for (i, corner) in self.corner.iter_mut().enumerate() {
-            *corner = ((z[i] * ny + y[i]) * nx + x[i]) as u32;
-        }
+    /// Values at the eight corners (x fastest) of a voxel; `outside` for those that do not exist.
+    fn corners<T: Copy>(&self, values: &[T], i: usize, outside: T) -> [T; 8] {
+        let lowest = self.places.whole.each_ref().map(|whole| whole[i] as usize);
+        std::array::from_fn(|k| {
+            let at = [lowest[0] + (k >> 2), lowest[1] + (k >> 1 & 1), lowest[2] + (k & 1)];
+            let inside = (0..3).all(|axis| (1..=self.size[axis]).contains(&at[axis]));
+            let index = |[z, y, x]: [usize; 3]| ((z - 1) * self.size[1] + y - 1) * self.size[2] + x - 1;
+            if inside { values[index(at)] } else { outside }
+        })
     }
 
-    fn interpolate(&self, image: &[f32], frame: &Frame, out: &mut [f32]) {
-        let (down, behind) = (frame.size[2], frame.size[1] * frame.size[2]);
-        let [fz, fy, fx] = &self.fraction;
-        for (i, value) in out.iter_mut().enumerate() {
-            let corner = self.corner[i] as usize;
-            // One slice per sample: its bounds are checked once, not eight times.
-            let near = &image[corner..corner + behind + down + 2];
-            let (y, x) = (fy[i], fx[i]);
-            let along = |at: usize| near[at] * (1.0 - x) + near[at + 1] * x;
-            let front = along(0) * (1.0 - y) + along(down) * y;
-            let back = along(behind) * (1.0 - y) + along(behind + down) * y;
-            *value = front * (1.0 - fz[i]) + back * fz[i];
+    fn fraction(&self, i: usize) -> [f32; 3] {
+        self.places.fraction.each_ref().map(|fraction| fraction[i])
+    }
+
+    fn interpolate(&mut self, image: &[f32], out: &mut [f32]) {
+        self.places.interpolate(image, self.size, out);
+        for &i in &self.places.outside {
+            let (corners, [z, y, x]) = (self.corners(image, i, 0.0), self.fraction(i));
+            let mix = |a: f32, b: f32, part: f32| a * (1.0 - part) + b * part;
+            let along = |k: usize| mix(corners[k], corners[k + 1], x);
+            out[i] = mix(mix(along(0), along(2), y), mix(along(4), along(6), y), z);
         }
     }
 
     /// Which of the eight corners (x fastest) `grid_sample` calls nearest: at one half the even voxel.
     fn nearest(&self, i: usize) -> usize {
         let up = |axis: usize| {
-            let odd = (self.whole[axis][i] + self.offset[axis]) & 1 == 1;
-            let fraction = self.fraction[axis][i];
+            let odd = (self.places.whole[axis][i] + self.offset[axis]) & 1 == 1;
+            let fraction = self.places.fraction[axis][i];
             usize::from(fraction > 0.5 || (fraction == 0.5 && odd))
         };
         up(2) | up(1) << 1 | up(0) << 2
     }
 
-    fn vote(&self, labels: &[i16], frame: &Frame, out: &mut [i16]) {
-        let (down, behind) = (frame.size[2], frame.size[1] * frame.size[2]);
-        for (i, label) in out.iter_mut().enumerate() {
-            let corner = self.corner[i] as usize;
-            let near = &labels[corner..corner + behind + down + 2];
-            let corners = [
-                near[0],
-                near[1],
-                near[down],
-                near[down + 1],
-                near[behind],
-                near[behind + 1],
-                near[behind + down],
-                near[behind + down + 1],
-            ];
+    fn vote(&self, labels: &[i16], out: &mut [i16]) {
+        self.places.shared(labels, self.size, out);
+        for (i, label) in out.iter_mut().enumerate().filter(|(_, label)| **label == MIXED) {
+            let corners = self.corners(labels, i, -1);
             *label = if corners.iter().all(|&c| c == corners[0]) {
                 corners[0]
             } else {
-                elect(corners, std::array::from_fn(|axis| self.fraction[axis][i]), self.nearest(i))
+                elect(corners, self.fraction(i), self.nearest(i))
             };
         }
     }

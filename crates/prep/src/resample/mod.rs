@@ -15,6 +15,7 @@ mod slices;
 mod spline;
 mod taps;
 mod torch;
+mod winners;
 
 pub(crate) use half::round_to_half;
 pub use labels::TieRule;
@@ -23,6 +24,7 @@ use rayon::prelude::*;
 pub use resize::Real;
 pub use slabs::{LogitSlabs, PlaneSource, Whole};
 pub(crate) use slices::permuted;
+pub use winners::Decision;
 
 /// One channel of which planes are made when they are read.
 pub(crate) trait Planes: Sync {

@@ -43,6 +43,17 @@ pub(super) enum Axis {
 }
 
 impl Axis {
+    /// What an output voxel reads; splines of order 3 read more and are not asked.
+    pub(super) fn reads(&self, out: usize) -> Linear {
+        let alone = |at: usize| Linear { at: [at; 2], weights: [1.0, 0.0] };
+        match self {
+            Self::Same => alone(out),
+            Self::Nearest(picks) => alone(picks[out]),
+            Self::Linear(taps) => taps[out],
+            Self::Cubic(_) => unreachable!("cubic logits are refused"),
+        }
+    }
+
     pub(super) fn new(order: u8, from: usize, to: usize) -> Self {
         match order {
             _ if from == to => Self::Same,
@@ -88,6 +99,31 @@ impl Plane {
     /// With a rule per axis.
     pub(super) fn of(from: [usize; 2], to: [usize; 2], y: Axis, x: Axis) -> Self {
         Self { from, to, y, x }
+    }
+
+    /// The rule along axis 1 (y) or 2 (x).
+    pub(super) fn axis(&self, axis: usize) -> &Axis {
+        if axis == 1 { &self.y } else { &self.x }
+    }
+
+    /// One voxel of [`Self::apply`].
+    pub(super) fn at<T: Real>(&self, plane: &[T], y: usize, x: usize) -> f64 {
+        let row = |y: usize| -> f64 {
+            let row = &plane[y * self.from[1]..];
+            let read = |x: usize| -> f64 { row[x].into() };
+            match &self.x {
+                Axis::Linear(taps) => {
+                    read(taps[x].at[0]) * taps[x].weights[0] + read(taps[x].at[1]) * taps[x].weights[1]
+                }
+                axis => read(axis.reads(x).at[0]),
+            }
+        };
+        match &self.y {
+            Axis::Linear(taps) => {
+                row(taps[y].at[0]) * taps[y].weights[0] + row(taps[y].at[1]) * taps[y].weights[1]
+            }
+            axis => row(axis.reads(y).at[0]),
+        }
     }
 
     /// One plane; `out` has the output size.

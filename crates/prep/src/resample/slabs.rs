@@ -9,6 +9,7 @@ use super::method::{Change, Method};
 use super::resize::{Axis, Plane};
 use super::torch::Grid;
 use galen_core::{Error, Result};
+use galen_kernels::contest::Contest;
 use serde_json::Value;
 use std::ops::Range;
 
@@ -36,15 +37,16 @@ impl PlaneSource for Whole<'_> {
 
 /// Evaluates logits on another grid.
 pub struct LogitSlabs {
-    classes: usize,
-    from: [usize; 3],
-    to: [usize; 3],
-    kind: Kind,
+    pub(super) classes: usize,
+    pub(super) from: [usize; 3],
+    pub(super) to: [usize; 3],
+    pub(super) kind: Kind,
     /// Results are rounded to float16, as nnU-Net stores them.
-    rounds: bool,
+    pub(super) rounds: bool,
+    pub(super) contest: Contest,
 }
 
-enum Kind {
+pub(super) enum Kind {
     Copy,
     Double { plane: Plane, z: Axis },
     Single(Grid),
@@ -98,7 +100,8 @@ impl LogitSlabs {
             }
         };
         let rounds = half && !matches!(method, Method::Torch { .. });
-        Ok(Self { classes, from, to, kind, rounds })
+        let contest = Self::contest(from, to, &kind);
+        Ok(Self { classes, from, to, kind, rounds, contest })
     }
 
     /// Size of the result, `(z, y, x)`.

@@ -88,6 +88,16 @@ impl Grid {
         }
     }
 
+    /// What an output voxel reads along an axis.
+    pub(super) fn reads(&self, axis: usize, out: usize) -> Linear<f32> {
+        self.axes[axis].reads(out)
+    }
+
+    /// Columns of the input.
+    pub(super) fn columns(&self) -> usize {
+        self.from[2]
+    }
+
     /// The two input planes of an output plane, with weights.
     pub(super) fn planes(&self, z: usize) -> Linear<f32> {
         self.axes[0].reads(z)
