@@ -9,6 +9,7 @@ const USAGE: &str = "\
 cargo xtask check      what CI runs: format, lints, docs, tidy, tests
 cargo xtask tidy       the rules of the house that no compiler holds
 cargo xtask slow       the tests that take minutes (kill and resume, whole trainings)
+cargo xtask vulkan     networks and operations on Burn's backends (needs a Vulkan driver; a software one will do)
 cargo xtask sanitize   the kernels' tests under AddressSanitizer, on every path of this machine (needs a nightly toolchain)
 cargo xtask goldens    make the reference files again with the peers' own packages (Python, outside the repo)";
 
@@ -18,6 +19,7 @@ fn main() -> ExitCode {
         "check" => check(),
         "tidy" => tidy::run(&root()),
         "slow" => run("cargo", &["test", "--release", "--workspace", "--", "--ignored"]),
+        "vulkan" => vulkan(),
         "sanitize" => sanitize(),
         "goldens" => run("bash", &["goldens/make.sh"]),
         _ => {
@@ -38,6 +40,16 @@ fn check() -> bool {
         && run("cargo", &["doc", "--workspace", "--no-deps", "--document-private-items"])
         && tidy::run(&root())
         && run("cargo", &["test", "--release"])
+}
+
+/// Each backend by itself, since features of several would be compiled again.
+fn vulkan() -> bool {
+    let backend = |features: &str| {
+        let package = ["-p", "galen-burn", "--features", features];
+        let clippy = [&["clippy"], &package[..], &["--all-targets", "--", "-D", "warnings"]].concat();
+        run("cargo", &clippy) && run("cargo", &[&["test"], &package[..]].concat())
+    };
+    backend("flex") && backend("vulkan")
 }
 
 /// Unit tests find every available path themselves; the others run once per path.

@@ -32,6 +32,11 @@ impl Network {
         Ok(Self { architecture: Arc::new(architecture.clone()), inputs, outputs, graph, parameters })
     }
 
+    /// What it is made of.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
     /// Image channels.
     pub fn inputs(&self) -> usize {
         self.inputs

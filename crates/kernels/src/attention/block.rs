@@ -9,7 +9,7 @@ use std::cell::Cell;
 /// Added to the scores of keys beyond the last: their weight is exactly zero, without an infinity in between.
 const NO_KEY: f32 = -1e30;
 /// Added to the score of a token of another region.
-const OTHER_REGION: f32 = -100.0;
+pub(super) const OTHER_REGION: f32 = -100.0;
 
 /// Where a block of scores lies, and what is added to it.
 #[derive(Clone, Copy)]

@@ -1,6 +1,7 @@
 //! Windows over a grid, shifted or not, and the table of relative positions.
 
 use super::Sequence;
+use super::block::OTHER_REGION;
 use crate::Grid;
 use crate::tensor_blocks::check;
 
@@ -59,6 +60,21 @@ impl Windows {
     /// Tokens of a window.
     pub fn tokens(&self) -> usize {
         self.tokens
+    }
+
+    /// Rows of a sample, window by window.
+    pub fn rows(&self) -> &[u32] {
+        &self.rows
+    }
+
+    /// What a shift adds to the scores of a sample, `[windows, tokens, tokens]`: zero, or -100 between tokens that do
+    /// not attend to each other.
+    pub fn far(&self) -> Option<Vec<f32>> {
+        let pairs = |own: &[f32]| -> Vec<f32> {
+            let apart = |q: &f32, k: &f32| if q == k { 0.0 } else { OTHER_REGION };
+            own.iter().flat_map(|q| own.iter().map(move |k| apart(q, k))).collect()
+        };
+        (!self.regions.is_empty()).then(|| self.regions.chunks(self.tokens).flat_map(pairs).collect())
     }
 
     pub(super) fn sequence(&self, index: usize) -> Sequence<'_> {
