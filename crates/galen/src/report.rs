@@ -17,7 +17,7 @@ use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::path::Path;
 
 pub use document::document;
-pub use numbers::{Number, Numbers};
+pub use numbers::{Grid, Number, Numbers};
 pub use overlay::overlay;
 
 /// All that a page shows. Empty lists leave their section out.

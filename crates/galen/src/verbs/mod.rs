@@ -12,6 +12,7 @@ mod plan;
 mod predict;
 mod quickstart;
 mod rate;
+mod scaling;
 mod train;
 mod verify;
 
