@@ -476,7 +476,8 @@ def tests():
         y = (rng.random(n) < 0.4).astype(int)
         a, b = (np.round(np.clip(0.3 + w * y + 0.25 * rng.normal(size=n), 0, 1), digits) for w in (0.35, 0.2))
         z, p, _, _, area_a, area_b, *_ = Delong_test(y, a, b)
-        expected = {"delong/auroc-difference": area_a - area_b, "delong/z": z, "delong/p": p}
+        # Its z is of the second score against the first.
+        expected = {"delong/auroc-difference": area_a - area_b, "delong/z": -z, "delong/p": p}
         cases.append(case(name, {"label": y.tolist(), "a": a.tolist(), "b": b.tolist()}, expected))
     return cases
 
