@@ -3,7 +3,8 @@
     python goldens/metrics.py crates/metrics/tests/goldens [--metrics-reloaded FOLDER]
 
 Needs numpy, scipy, scikit-learn, scikit-image, scikit-survival, lifelines, statsmodels, pycocotools, SimpleITK,
-MedPy, MONAI, surface-distance, nltk, sacrebleu, rouge-score, pingouin, krippendorff, fairlearn, connected-components-3d.
+MedPy, MONAI, surface-distance, nltk, sacrebleu, rouge-score, pingouin, krippendorff, fairlearn, connected-components-3d,
+dcurves, MLstatkit, irrCAC, prdc, netcal (the last four without their dependencies, which pin old versions of numpy).
 MetricsReloaded is not on PyPI: give a checkout. Every file holds cases with their inputs, the values under the ids
 of `galen evaluate --kind`, and the versions of the packages that made them.
 """
@@ -38,6 +39,37 @@ def plain(values):
 
 def case(name, inputs, expected, options=None):
     return {"case": name, "input": inputs, "options": options or {}, "expected": plain(expected)}
+
+
+def binned_error(y, s, bins):
+    """Expected calibration error, bins (a, b], 0 into the first."""
+    y, s = np.asarray(y, float), np.asarray(s, float)
+    b = np.clip(np.searchsorted(np.linspace(0, 1, bins + 1), s, side="left") - 1, 0, bins - 1)
+    return sum(np.mean(b == k) * abs(s[b == k].mean() - y[b == k].mean()) for k in set(b))
+
+
+def coverage(right, confidence):
+    """Risk and coverage by their definition: equal confidences share their mean error."""
+    from sklearn.metrics import roc_auc_score
+
+    right, confidence = np.asarray(right, bool), np.asarray(confidence, float)
+    share = {c: 1 - right[confidence == c].mean() for c in set(confidence)}
+    wrong = np.cumsum([share[c] for c in np.sort(confidence)[::-1]])
+    n = len(right)
+    best = np.cumsum(np.sort(~right))
+    k = np.arange(1, n + 1)
+    return {
+        "aurc": (wrong / k).mean(), "e-aurc": (wrong / k).mean() - (best / k).mean(), "augrc": (wrong / n).mean(),
+        "failure-auroc": roc_auc_score(right, confidence) if 0 < right.sum() < n else np.nan,
+    }
+
+
+def tempered(y, p, q):
+    """Temperature of p and y by scikit-learn, and q after it."""
+    from sklearn.calibration import _TemperatureScaling
+
+    fit = _TemperatureScaling().fit(p, y)
+    return 1 / fit.beta_, fit.predict(q) if q.shape[1] > 2 else np.column_stack([1 - fit.predict(q)[:, 1], fit.predict(q)[:, 1]])
 
 
 # ---------------------------------------------------------------- tables
@@ -88,7 +120,25 @@ def binary():
             "fpr@.5": fp / (fp + tn), "net-benefit@pt.2": benefit, "net-benefit-all@pt.2": of_all,
             "standardised-net-benefit@pt.2": benefit / prev, "interventions-avoided@pt.2": (benefit - of_all) / (pt / (1 - pt)),
             "observed/expected": y.sum() / s.sum(),
-        }
+        } | coverage(y == p, np.abs(s - 0.5))
+        # dcurves takes a data frame; its untreated form is this formula.
+        fn2, tn2 = ((~t) & (y == 1)).sum(), ((~t) & (y == 0)).sum()
+        out["net-benefit-untreated@pt.2"] = tn2 / n - fn2 / n * (1 - pt) / pt
+        # DeLong's interval on the logit scale, by its definition.
+        a = out["auroc"]
+        if 0 < a < 1 and np.isfinite(se):
+            from scipy.special import expit
+
+            half = stats.norm.ppf(0.975) * se / (a * (1 - a))
+            out["delong-ci95/low"], out["delong-ci95/high"] = expit(logit(a) - half), expit(logit(a) + half)
+        # Groups of equal size by rank, ties in the order of the table.
+        order = np.argsort(s, kind="stable")
+        by_rank = lambda bins: [g for g in (order[np.arange(n) * bins // n == k] for k in range(bins)) if len(g)]
+        out["ece/positive/15 equal-mass"] = sum(len(g) / n * abs(s[g].mean() - y[g].mean()) for g in by_rank(15))
+        groups = [(y[g].sum(), s[g].sum(), len(g)) for g in by_rank(10)]
+        if all(0 < e < m for _, e, m in groups):
+            out["hosmer-lemeshow/chi2"] = sum((o - e) ** 2 / (e * (1 - e / m)) for o, e, m in groups)
+            out["hosmer-lemeshow/p"] = stats.chi2.sf(out["hosmer-lemeshow/chi2"], 8)
         # Errors of cost 1: the error rate, and beside that of always naming the commoner class.
         out["expected-cost@.5"] = sk.zero_one_loss(y, p)
         out["normalised-expected-cost@.5"] = sk.zero_one_loss(y, p) / sk.zero_one_loss(y, DummyClassifier(strategy="most_frequent").fit(y, y).predict(y))
@@ -119,7 +169,39 @@ def binary():
         "nothing called positive": ([0, 1, 0, 1], [0.1, 0.3, 0.2, 0.15]),
         "one positive": ([0, 0, 1, 0], [0.3, 0.2, 0.9, 0.6]),
     }
-    return [case(k, {"label": list(map(int, y)), "score": list(map(float, s))}, values(y, s)) for k, (y, s) in tables.items()]
+    cases = [case(k, {"label": list(map(int, y)), "score": list(map(float, s))}, values(y, s)) for k, (y, s) in tables.items()]
+
+    # Intervals over draws: scipy draws otherwise, so they agree within the error of drawing.
+    y, s = (np.asarray(v) for v in tables["300 cases"])
+    area = lambda y, s: (stats.rankdata(s)[y == 1].sum() - y.sum() * (y.sum() + 1) / 2) / (y.sum() * (1 - y).sum())
+    drawn = {}
+    for method in ["percentile", "BCa"]:
+        found = stats.bootstrap((y, s), area, paired=True, vectorized=False, n_resamples=4000, method=method, random_state=1)
+        drawn[method.lower()] = [float(v) for v in found.confidence_interval]
+    next(c for c in cases if c["case"] == "300 cases")["scipy_bootstrap"] = drawn
+
+    # Fitted on one table, measured on another.
+    from sklearn.isotonic import IsotonicRegression
+
+    def sure(n, digits):
+        p = rng.beta(2, 3, n)
+        z = 2.5 * logit(p)
+        return (rng.random(n) < p).astype(int), np.round(1 / (1 + np.exp(-z)), digits).clip(0.001, 0.999)
+
+    for name, n, digits in [("fits on 200 cases", 200, 4), ("fits with ties", 80, 1)]:
+        (yc, sc), (yt, st) = sure(n, digits), sure(120, digits)
+        two = lambda s: np.column_stack([1 - s, s])
+        temperature, after = tempered(yc, two(sc), two(st))
+        isotonic = IsotonicRegression(out_of_bounds="clip").fit(sc, yc).predict(st)
+        expected = {"temperature": temperature}
+        for key, q in {"temperature-scaled": after[:, 1], "isotonic": isotonic}.items():
+            expected[f"{key}/brier"] = ((q - yt) ** 2).mean()
+            eps = np.finfo(float).eps
+            expected[f"{key}/log-loss"] = -np.log(np.clip(np.where(yt == 1, q, 1 - q), eps, 1 - eps)).mean()
+            expected[f"{key}/ece/positive/15 equal-width right-closed"] = binned_error(yt, q, 15)
+        table = lambda y, s: {"label": y.tolist(), "score": s.tolist()}
+        cases.append(case(name, table(yt, st) | {"calibration": table(yc, sc)}, expected))
+    return cases
 
 
 def multiclass():
@@ -137,8 +219,9 @@ def multiclass():
             "kappa/none": sk.cohen_kappa_score(y, d, labels=range(k)), "kappa/linear": sk.cohen_kappa_score(y, d, weights="linear", labels=range(k)),
             "kappa/quadratic": sk.cohen_kappa_score(y, d, weights="quadratic", labels=range(k)), "mcc": sk.matthews_corrcoef(y, d),
             "top2": sk.top_k_accuracy_score(y, p, k=2, labels=range(k)),
-            "classes-without-cases": k - len(set(y)),
-        }
+            "classes-without-cases": k - len(set(y)), "n": len(y),
+            "ece/class-wise/15 equal-width": np.mean([binned_error(y == c, p[:, c], 15) for c in range(k)]),
+        } | coverage(y == d, p.max(1))
         # torchmetrics computes in float32: no more than seven digits, so its bins are summed here in double.
         top, right = p.max(1), d == y
         b = np.clip(np.searchsorted(np.linspace(0, 1, 16), top, side="left") - 1, 0, 14)
@@ -162,7 +245,17 @@ def multiclass():
     tables = {"four classes": soft(80, 4, 3), "three classes with ties": soft(60, 3, 1, 0.5), "a class without cases": None}
     y, p = soft(40, 4, 3)
     tables["a class without cases"] = (np.where(y == 3, 0, y), p)
-    return [case(k, {"label": y.tolist(), "p": p.tolist()}, values(y, p)) for k, (y, p) in tables.items()]
+    cases = [case(k, {"label": y.tolist(), "p": p.tolist()}, values(y, p)) for k, (y, p) in tables.items()]
+    (yc, pc), (yt, pt) = soft(150, 3, 4, 1.5), soft(70, 3, 4, 1.5)
+    temperature, after = tempered(yc, pc, pt)
+    expected = {
+        "temperature": temperature, "temperature-scaled/brier/sum-over-classes": ((after - np.eye(3)[yt]) ** 2).sum(1).mean(),
+        "temperature-scaled/log-loss": -np.log(after[np.arange(70), yt]).mean(),
+        "temperature-scaled/ece/top-label/15 equal-width": binned_error(after.argmax(1) == yt, after.max(1), 15),
+    }
+    table = lambda y, p: {"label": y.tolist(), "p": p.tolist()}
+    cases.append(case("fitted on 150 cases", table(yt, pt) | {"calibration": table(yc, pc)}, expected))
+    return cases
 
 
 def multilabel():
@@ -171,7 +264,7 @@ def multilabel():
     def values(y, s):
         d = (s >= 0.5).astype(int)
         out = {
-            "f1/macro": sk.f1_score(y, d, average="macro"), "f1/micro": sk.f1_score(y, d, average="micro"), "hamming": sk.hamming_loss(y, d),
+            "n": len(y), "f1/macro": sk.f1_score(y, d, average="macro"), "f1/micro": sk.f1_score(y, d, average="micro"), "hamming": sk.hamming_loss(y, d),
             "findings-of-one-class": sum(len(set(c)) == 1 for c in y.T), "lrap": sk.label_ranking_average_precision_score(y, s), "subset-accuracy": sk.accuracy_score(y, d),
             "jaccard/samples": sk.jaccard_score(y, d, average="samples", zero_division=1), "coverage-error": sk.coverage_error(y, s),
         }
@@ -215,7 +308,7 @@ def survival():
         out["rmst"] = restricted_mean_survival_time(curve, t=t.max())
         marginal = np.tile(curve.survival_function_at_times(times).values, (len(t), 1))
         out["ibs/kaplan-meier"] = sm.integrated_brier_score(truth, truth, marginal, times)
-        out["events"], out["c/uno tau/value"] = e.sum(), tau
+        out["events"], out["c/uno tau/value"], out["n"] = e.sum(), tau, len(t)
         out["brier/times"] = out["auc/cumulative-dynamic/times"] = times
         if group is not None:
             test = multivariate_logrank_test(t, group, e)
@@ -249,6 +342,7 @@ def survival():
 def agreement():
     import krippendorff
     import pandas as pd
+    from irrCAC.raw import CAC
     import pingouin as pg
     from scipy import stats
     from sklearn.metrics import cohen_kappa_score
@@ -274,6 +368,13 @@ def agreement():
             out["cohen-kappa(r0,r1)"] = cohen_kappa_score(a, b)
             out["cohen-kappa/quadratic(r0,r1)"] = cohen_kappa_score(a, b, weights="quadratic")
             out["fleiss-kappa"] = fleiss_kappa(aggregate_raters(full.astype(int))[0])
+            # irrCAC rounds to five digits: the formula, and the package beside it.
+            votes = aggregate_raters(full.astype(int))[0]
+            k, q = votes.sum(1)[0], votes.sum(0) / votes.sum()
+            chance = (q * (1 - q)).sum() / (len(q) - 1)
+            out["gwet-ac1"] = ((votes * (votes - 1)).sum(1) / (k * (k - 1)) - chance).mean() / (1 - chance)
+            near = CAC(pd.DataFrame(full.astype(int))).gwet()["est"]["coefficient_value"]
+            assert abs(out["gwet-ac1"] - near) < 2e-5, (out["gwet-ac1"], near)
             out["mos"] = full.mean()
         return out
 
@@ -303,6 +404,8 @@ def fairness():
             "predictive-parity-diff": fm.MetricFrame(metrics=sk.precision_score, y_true=y, y_pred=d, sensitive_features=g).difference(),
             "groups": len(np.unique(g)), "groups-of-one-class": sum(len(set(y[g == k])) == 1 for k in np.unique(g)),
             "equalized-odds-diff": fm.equalized_odds_difference(y, d, sensitive_features=g),
+            "calibration-gap": np.ptp([binned_error(y[g == k], s[g == k], 10) for k in np.unique(g)]),
+            "equity-scaled-auroc": sk.roc_auc_score(y, s) / (1 + sum(abs(sk.roc_auc_score(y, s) - a) for a in auc)),
         }
 
     cases = []
@@ -367,6 +470,15 @@ def tests():
     for name, p in {"seven p-values": [0.01, 0.04, 0.03, 0.005, 0.5, 0.04, 1.0], "one p-value": [0.03]}.items():
         expected = {"holm/adjusted": multipletests(p, method="holm")[1], "bh/adjusted": multipletests(p, method="fdr_bh")[1]}
         cases.append(case(name, {"p": p}, expected))
+    from MLstatkit import Delong_test
+
+    for name, n, digits in [("two scores of 60 cases", 60, 3), ("two scores with ties", 50, 1)]:
+        y = (rng.random(n) < 0.4).astype(int)
+        a, b = (np.round(np.clip(0.3 + w * y + 0.25 * rng.normal(size=n), 0, 1), digits) for w in (0.35, 0.2))
+        z, p, _, _, area_a, area_b, *_ = Delong_test(y, a, b)
+        # Its z is of the second score against the first.
+        expected = {"delong/auroc-difference": area_a - area_b, "delong/z": -z, "delong/p": p}
+        cases.append(case(name, {"label": y.tolist(), "a": a.tolist(), "b": b.tolist()}, expected))
     return cases
 
 
@@ -403,7 +515,7 @@ def text():
             both = sum(min(r.count(w), h.count(w)) for w in set(r))
             return 2 * both / (len(r) + len(h))
 
-        out["empty-hypotheses"] = sum(not words(h) for h in hyps)
+        out["n"], out["empty-hypotheses"] = len(pairs), sum(not words(h) for h in hyps)
         out["token-f1/lower alnum"] = np.mean([f1(r, h) for r, h in pairs])
         out["exact-match/lower alnum"] = np.mean([words(r) == words(h) for r, h in pairs])
         out["meteor-es/alpha.9 beta3 gamma.5"] = np.mean([meteor_score([words(r)], words(h), wordnet=NoSynonyms()) for r, h in pairs])
@@ -416,7 +528,25 @@ def text():
     ]
     hard = [("Normal study.", "normal study"), ("", "words"), ("words", ""), ("Radiologically relational, hopeful; geologies!", "relation hopefully & geology (radical)")]
     sets = {"one pair": report[:1], "three reports": report, "short and empty": hard, "equal": [(r, r) for r, _ in report], "nothing shared": [("abc def ghi jkl", "mno pqr stu vwx")]}
-    return [case(k, {"pairs": v}, values(v)) for k, v in sets.items()]
+    cases = [case(k, {"pairs": v}, values(v)) for k, v in sets.items()]
+
+    from sklearn.metrics import f1_score
+    from sklearn.preprocessing import MultiLabelBinarizer
+
+    found = [(["edema", "effusion"], ["effusion"]), ([], []), (["fracture"], ["edema", "fracture"]), (["effusion"], [])]
+    binarizer = MultiLabelBinarizer().fit([l for pair in found for l in pair])
+    r, h = (binarizer.transform([pair[i] for pair in found]) for i in (0, 1))
+    vectors = [(np.round(rng.normal(size=(n, 6)), 3), np.round(rng.normal(size=(m, 6)), 3)) for n, m in [(4, 3), (2, 5), (1, 1), (3, 3)]]
+    scores = []
+    for a, b in vectors:  # as bert_score.utils.greedy_cos_idf without idf
+        c = (a / np.linalg.norm(a, axis=1, keepdims=True)) @ (b / np.linalg.norm(b, axis=1, keepdims=True)).T
+        p, q = c.max(0).mean(), c.max(1).mean()
+        scores.append((p, q, 2 * p * q / (p + q)))
+    expected = {f"label-f1/{k}": f1_score(r, h, average=k, zero_division=1) for k in ["micro", "macro", "samples"]}
+    expected |= dict(zip(["bertscore-matching/precision", "bertscore-matching/recall", "bertscore-matching/f1"], np.mean(scores, axis=0)))
+    inputs = {"pairs": [("a", "a")] * 4, "labels": found, "vectors": [(a.tolist(), b.tolist()) for a, b in vectors]}
+    cases.append(case("labels and vectors", inputs, expected))
+    return cases
 
 
 # ---------------------------------------------------------------- images
@@ -616,6 +746,14 @@ def image():
     t = lambda v: torch.tensor(v[None, None])
     value = MultiScaleSSIMMetric(spatial_dims=2, data_range=1.0, kernel_size=11, kernel_sigma=1.5)(t(b), t(a))[0, 0]
     cases.append(case("five scales", {"formula": [1, 176, 192]}, {"ms-ssim/5 scales": value}, {"data_range": 1.0}))
+    map_ = rng.integers(0, 3, size=(4, 12, 13))
+    a, b = (np.round(map_ * 0.25 + 0.1 * rng.normal(size=map_.shape), 3) for _ in range(2))
+    expected = {}
+    for key, v in {"image": b, "reference": a}.items():
+        one, two, air = (v[map_ == k] for k in (1, 2, 0))
+        expected[f"tct/{key}"] = abs(one.mean() - two.mean()) / np.sqrt((one.var(ddof=1) + two.var(ddof=1)) / 2)
+        expected[f"cnr/{key}"], expected[f"snr/{key}"] = abs(one.mean() - two.mean()) / air.std(ddof=1), one.mean() / air.std(ddof=1)
+    cases.append(case("two tissues", {"tissues": map_.ravel().tolist(), "reference": a.ravel().tolist(), "image": b.ravel().tolist()}, expected))
     return cases
 
 
@@ -640,7 +778,13 @@ def registration():
 
 
 def features():
+    import contextlib
+    import io
+
+    import torch
+    from prdc import compute_prdc
     from scipy.linalg import sqrtm
+    from torchmetrics.image.inception import InceptionScore
 
     cases = []
     for name, n, m, d in [("fewer rows than features", 12, 15, 20), ("more rows than features", 60, 50, 6), ("equal sets", 20, 20, 5), ("rank one", 10, 10, 4)]:
@@ -661,7 +805,32 @@ def features():
             "kid/unbiased full set/poly3": off(k(x, x)) + off(k(y, y)) - 2 * k(x, y).mean(),
             "cmmd/gauss sigma10 x1000 biased": 1000 * (gauss(x, x).mean() + gauss(y, y).mean() - 2 * gauss(x, y).mean()),
         }
+        # On a line all neighbours are equally far: rounding decides.
+        if name != "rank one":
+            names = {"precision": "precision/k5 manifold", "recall": "recall/k5 manifold", "density": "density/k5", "coverage": "coverage/k5"}
+            with contextlib.redirect_stdout(io.StringIO()):
+                expected |= {names[k]: v for k, v in compute_prdc(x, y, nearest_k=5).items()}
         cases.append(case(name, {"real": x.tolist(), "generated": y.tolist()}, expected))
+
+    class Logits(torch.nn.Module):
+        num_features = 5
+
+        def forward(self, rows):
+            return rows
+
+    for name, n, sharp in [("class probabilities", 43, 3.0), ("unsure class probabilities", 20, 0.2)]:
+        z = np.round(sharp * rng.normal(size=(n, 5)), 3)
+        p = np.exp(z) / np.exp(z).sum(1, keepdims=True)
+        score = InceptionScore(feature=Logits(), splits=1).set_dtype(torch.float64)
+        score.features = [torch.tensor(z)]
+        split = lambda q: np.exp((q * np.log(q / q.mean(0))).sum(1).mean())
+        parts = [split(p[i * (n // 10):(i + 1) * (n // 10)]) for i in range(10)]
+        expected = {"is/whole set": score.compute()[0], "is/10 splits/mean": np.mean(parts), "is/10 splits/sd": np.std(parts)}
+        cases.append(case(name, {"class_probabilities": p.tolist()}, expected))
+    a, b = (np.round(rng.normal(size=(2, 3, 4, 5)), 3) for _ in range(2))
+    unit = lambda t: torch.nn.functional.normalize(torch.tensor(t), dim=1)
+    expected = {"lpips/unit weights": ((unit(a) - unit(b)) ** 2).sum(1).mean()}
+    cases.append(case("stacks of features", {"shape": [2, 3, 20], "stacks": [a.ravel().tolist(), b.ravel().tolist()]}, expected))
     return cases
 
 
@@ -700,7 +869,78 @@ def detection2d():
             for _ in range(rng.integers(0, 3)):
                 box = np.round(np.r_[rng.random(2) * 80, 8 + rng.random(2) * 30], 1).tolist()
                 detections.append({"image_id": i, "category_id": int(rng.choice(classes)), "bbox": box, "score": round(float(rng.random()), 2)})
-        cases.append(case(name, {"targets": targets, "detections": detections}, values(range(1, n + 1), targets, detections, classes)))
+        expected = values(range(1, n + 1), targets, detections, classes)
+        curves = plain_curves(targets, detections, 2, 0.5)
+        expected["ap@.5/11-point"] = np.mean([c[1] for c in curves])
+        expected["ap@.5/all-point"] = np.mean([c[2] for c in curves])
+        assert abs(np.mean([c[0] for c in curves]) - expected["ap@.5/coco101"]) < 1e-9
+        cases.append(case(name, {"targets": targets, "detections": detections}, expected))
+    return cases
+
+
+def plain_curves(targets, detections, axes, overlap):
+    """Per class: 101-point, 11-point and all-point average precision and last recall, matched as COCO does."""
+
+    def iou(d, t, crowd):
+        d, t = np.asarray(d), np.asarray(t)
+        side = np.minimum(d[:axes] + d[axes:], t[:axes] + t[axes:]) - np.maximum(d[:axes], t[:axes])
+        both = np.prod(np.maximum(side, 0))
+        return both / (np.prod(d[axes:]) if crowd else np.prod(d[axes:]) + np.prod(t[axes:]) - both)
+
+    out = []
+    for c in sorted({t["category_id"] for t in targets}):
+        own = [t for t in targets if t["category_id"] == c]
+        count = sum(not t["iscrowd"] for t in own)
+        if not count:
+            continue
+        found = sorted((d for d in detections if d["category_id"] == c), key=lambda d: (d["image_id"], -d["score"]))
+        taken, hits = set(), []
+        for d in found:
+            fits = [(iou(d["bbox"], t["bbox"], t["iscrowd"]), -t["iscrowd"], i) for i, t in enumerate(own) if t["image_id"] == d["image_id"] and i not in taken]
+            free = [f for f in fits if f[0] >= overlap and not own[f[2]]["iscrowd"]]
+            crowd = [f for f in fits if f[0] >= overlap and own[f[2]]["iscrowd"]]
+            if free:
+                taken.add(max(free)[2])
+            hits.append(1 if free else None if crowd else 0)
+        order = sorted(range(len(found)), key=lambda i: -found[i]["score"])
+        h = np.array([hits[i] for i in order if hits[i] is not None], float)
+        recall, precision = np.cumsum(h) / count, np.cumsum(h) / np.arange(1, len(h) + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        at = lambda points: np.mean([best[np.searchsorted(recall, r)] if len(h) and r <= recall[-1] else 0.0 for r in points])
+        area = (np.diff(np.r_[0.0, recall]) * best).sum()
+        out.append((at(np.linspace(0, 1, 101)), at(np.linspace(0, 1, 11)), area, recall[-1] if len(h) else 0.0))
+    return out
+
+
+def detection3d():
+    cases = []
+    for name, n, classes in [("one class", 6, [1]), ("two classes", 9, [1, 2])]:
+        targets, detections = [], []
+        for i in range(1, n + 1):
+            for _ in range(rng.integers(0, 4)):
+                c = int(rng.choice(classes))
+                box = np.round(np.r_[rng.random(3) * 60, 6 + rng.random(3) * 20], 1)
+                targets.append({"image_id": i, "category_id": c, "bbox": box.tolist(), "iscrowd": 0})
+                for _ in range(rng.integers(0, 3)):
+                    moved = np.round(box + rng.normal(0, 2.5, 6), 1)
+                    moved[3:] = np.maximum(moved[3:], 1)
+                    detections.append({"image_id": i, "category_id": c, "bbox": moved.tolist(), "score": round(float(rng.random()), 3)})
+            for _ in range(rng.integers(0, 2)):
+                box = np.round(np.r_[rng.random(3) * 60, 6 + rng.random(3) * 20], 1).tolist()
+                detections.append({"image_id": i, "category_id": int(rng.choice(classes)), "bbox": box, "score": round(float(rng.random()), 3)})
+        curves = {t: plain_curves(targets, detections, 3, t) for t in [0.1 + 0.05 * k for k in range(9)]}
+        each = [np.mean([c[0] for c in v]) for v in curves.values()]
+        expected = {
+            "ap@.1/coco101": each[0], "ap@.5/coco101": each[-1], "map@[.1:.5]/coco101": np.mean(each), "recall@.1/100": np.mean([c[3] for c in curves[0.1]]),
+            "targets": len(targets), "detections": len(detections), "images": len({v["image_id"] for v in targets + detections}),
+        }
+        kept = [d for d in detections if d["score"] >= 0.5]
+        hits = sum(round(c[3] * sum(t["category_id"] == k for t in targets)) for k, c in zip(sorted({t["category_id"] for t in targets}), plain_curves(targets, kept, 3, 0.1)))
+        expected |= {
+            "operating/precision": hits / len(kept), "operating/recall": hits / len(targets), "operating/f1": 2 * hits / (len(kept) + len(targets)),
+            "operating/f2": 5 * hits / (len(kept) + 4 * len(targets)), "operating/fppi": (len(kept) - hits) / n,
+        }
+        cases.append(case(name, {"targets": targets, "detections": detections}, expected, {"images": n}))
     return cases
 
 
@@ -727,11 +967,11 @@ def froc():
 
 FAMILIES = {
     "binary": (binary, ["scikit-learn", "statsmodels", "scipy"]), "multiclass": (multiclass, ["scikit-learn", "torchmetrics"]), "multilabel": (multilabel, ["scikit-learn"]),
-    "survival": (survival, ["scikit-survival", "lifelines"]), "agreement": (agreement, ["pingouin", "krippendorff", "scipy", "scikit-learn", "statsmodels", "numpy"]),
-    "fairness": (fairness, ["fairlearn", "scikit-learn"]), "conformal": (conformal, ["numpy"]), "tests": (tests, ["scipy", "statsmodels", "pingouin"]),
-    "text": (text, ["sacrebleu", "rouge-score", "nltk"]), "seg": (seg, ["monai", "surface-distance", "MedPy", "SimpleITK", "scikit-image", "nnunetv2", "scikit-learn", "scipy"]),
-    "lesion": (lesion, ["connected-components-3d", "torchmetrics"]), "image": (image, ["scikit-image", "monai", "scikit-learn", "scipy"]), "registration": (registration, ["numpy"]), "features": (features, ["scipy", "numpy"]),
-    "detection2d": (detection2d, ["pycocotools"]), "froc": (froc, ["monai"]),
+    "survival": (survival, ["scikit-survival", "lifelines"]), "agreement": (agreement, ["pingouin", "krippendorff", "scipy", "scikit-learn", "statsmodels", "numpy", "irrCAC"]),
+    "fairness": (fairness, ["fairlearn", "scikit-learn", "numpy"]), "conformal": (conformal, ["numpy"]), "tests": (tests, ["scipy", "statsmodels", "pingouin", "MLstatkit"]),
+    "text": (text, ["sacrebleu", "rouge-score", "nltk", "scikit-learn"]), "seg": (seg, ["monai", "surface-distance", "MedPy", "SimpleITK", "scikit-image", "nnunetv2", "scikit-learn", "scipy"]),
+    "lesion": (lesion, ["connected-components-3d", "torchmetrics"]), "image": (image, ["scikit-image", "monai", "scikit-learn", "scipy"]), "registration": (registration, ["numpy"]), "features": (features, ["scipy", "numpy", "prdc", "torchmetrics"]),
+    "detection2d": (detection2d, ["pycocotools"]), "detection3d": (detection3d, ["numpy"]), "froc": (froc, ["monai"]),
 }
 
 parser = argparse.ArgumentParser()

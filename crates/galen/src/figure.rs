@@ -9,7 +9,7 @@ mod shape;
 use galen_core::Result;
 use std::path::Path;
 
-pub use classifier::{binary, confusion};
+pub use classifier::{binary, groups, multiclass, recalibrated};
 pub use draw::Scale;
 pub use outcome::{bland_altman, froc, per_label, survival};
 pub use shape::{density, five_numbers};

@@ -19,7 +19,7 @@ use std::path::Path;
 
 pub use dataset::{Coverage, Thumbnail, page as dataset_page};
 pub use document::document;
-pub use numbers::{Number, Numbers};
+pub use numbers::{Grid, Number, Numbers};
 pub use overlay::overlay;
 
 /// All that a page shows. Empty lists leave their section out.

@@ -10,9 +10,9 @@ mod tables;
 mod variant;
 
 pub use board::{Board, Field, Leaderboard};
-pub use cells::Cells;
+pub use cells::{Cells, value};
 pub use page::{Pictures, figures, page};
 pub use predictions::{board as board_of_predictions, picture};
-pub use protocol::{Kind, Protocol};
+pub use protocol::{Kind, Protocol, folder_name};
 pub use record::{Cost, Out, Record};
 pub use tables::{cases_csv, csv, latex, quoted, terminal};

@@ -2,8 +2,8 @@
 
 use crate::measures::Definition;
 use crate::{
-    agreement, classification, conformal, detection, fairness, features, image, masks, registration,
-    statistics, survival, text,
+    agreement, classification, conformal, detection, fairness, features, generation, image, masks,
+    registration, statistics, survival, text,
 };
 
 /// Kinds of evaluation, as on the command line.
@@ -14,6 +14,7 @@ pub const KINDS: &[&str] = &[
     "multiclass",
     "multilabel",
     "detection2d",
+    "detection3d",
     "froc",
     "image",
     "features",
@@ -48,14 +49,19 @@ pub fn definitions(kind: &str) -> Vec<&'static Definition> {
     let families: &[&'static [Definition]] = match kind {
         "seg" => &[masks::conventions::DEFINITIONS],
         "lesion" => &[masks::lesions::DEFINITIONS],
-        "detection2d" => &[detection::coco::DEFINITIONS],
+        "detection2d" => &[detection::coco::DEFINITIONS, detection::coco::OPERATING],
+        "detection3d" => &[detection::coco::DEFINITIONS_3D, detection::coco::OPERATING],
         "froc" => &[detection::froc::DEFINITIONS],
         "image" => image::DEFINITIONS,
-        "features" => &[features::DEFINITIONS],
+        "features" => &[features::DEFINITIONS, generation::DEFINITIONS],
         "registration" => &[registration::DEFINITIONS],
         "text" => text::DEFINITIONS,
         "binary" => classification::binary::DEFINITIONS,
-        "multiclass" => &[classification::multiclass::DEFINITIONS],
+        "multiclass" => &[
+            classification::multiclass::DEFINITIONS,
+            classification::coverage::DEFINITIONS,
+            classification::recalibration::MULTICLASS,
+        ],
         "multilabel" => &[classification::multilabel::DEFINITIONS],
         "survival" => survival::DEFINITIONS,
         "agreement" => agreement::DEFINITIONS,

@@ -1,5 +1,6 @@
 //! Two clouds of feature vectors: do generated images look like real ones to an encoder?
 
+use crate::generation;
 use crate::measures::{Definition, Measures, define};
 use faer::{Mat, MatRef, Side};
 use galen_core::{Error, Result};
@@ -77,6 +78,16 @@ pub fn measure(real: MatRef<f64>, generated: MatRef<f64>) -> Result<Measures> {
     let between = sum(&xy, |i, j, dot| gauss(xx[(i, i)], yy[(j, j)], dot));
     let squared = within(&xx) / (nx * nx) + within(&yy) / (ny * ny) - 2.0 * between / (nx * ny);
     m.put("cmmd/gauss sigma10 x1000 biased", 1000.0 * squared);
+    // Rounding may leave the distance of equal rows just below zero.
+    let apart = |a: f64, b: f64, dot: f64| (a + b - 2.0 * dot).max(0.0);
+    let around =
+        |k: &Mat<f64>| {
+            Mat::from_fn(k.nrows(), k.ncols(), |i, j| {
+                if i == j { 0.0 } else { apart(k[(i, i)], k[(j, j)], k[(i, j)]) }
+            })
+        };
+    let across = Mat::from_fn(xy.nrows(), xy.ncols(), |i, j| apart(xx[(i, i)], yy[(j, j)], xy[(i, j)]));
+    generation::manifolds(around(&xx).as_ref(), around(&yy).as_ref(), across.as_ref(), &mut m);
     Ok(m)
 }
 

@@ -17,6 +17,7 @@ pub mod detection;
 mod evaluation;
 pub mod fairness;
 pub mod features;
+pub mod generation;
 pub mod image;
 pub mod masks;
 pub mod measures;

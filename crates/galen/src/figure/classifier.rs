@@ -1,8 +1,8 @@
 //! Figures of classifiers: ROC, precision and recall, calibration, decisions, coverage, confusion.
 
 use super::{Axis, Figure, Mark};
-use galen_metrics::classification::binary::risk_coverage;
-use galen_metrics::classification::{Binary, Multiclass, calibration, decision, resampled, roc};
+use galen_metrics::classification::{Binary, Multiclass, calibration, coverage, decision, resampled, roc};
+use galen_metrics::fairness::Group;
 use galen_metrics::statistics::delong;
 
 /// Draws of the interval of the AUROC.
@@ -22,8 +22,99 @@ pub fn binary(table: &Binary, seed: u64) -> Vec<Figure> {
         precision_recall(labels, scores),
         reliability(labels, scores),
         decisions(labels, scores),
-        coverage(labels, scores),
+        {
+            let (right, confidence) = table.sureness();
+            risk_and_coverage(&right, &confidence)
+        },
     ]
+}
+
+/// Calibration before and after the fits on a table of their own.
+pub fn recalibrated(table: &Binary, calibration: &Binary) -> Figure {
+    let (temperature, tempered) = table.tempered(calibration);
+    let curves = [
+        ("as given", table.scores().to_vec()),
+        ("temperature", tempered),
+        ("isotonic", table.isotonic(calibration)),
+    ];
+    let mut marks = vec![line("perfect", vec![[0.0, 0.0], [1.0, 1.0]], 5, true)];
+    for (colour, (name, scores)) in curves.into_iter().enumerate() {
+        let groups = calibration::reliability(table.labels(), &scores, GROUPS);
+        let name = format!("{name} (error {:.3})", calibration::ece(table.labels(), &scores, 15));
+        marks.push(line(&name, groups.iter().map(|g| [g.0, g.1]).collect(), colour, false));
+    }
+    Figure {
+        name: "recalibration".into(),
+        title: "Calibration after fits".into(),
+        caption: format!(
+            "Temperature {temperature:.3} and isotonic curve, fitted on other cases; groups of equal size; expected \
+             calibration error of 15 equal-width bins."
+        ),
+        x: Axis::within("mean predicted probability", [0.0, 1.0]),
+        y: Axis::within("share of positives", [0.0, 1.0]),
+        marks,
+    }
+}
+
+/// Figures of several classes: each against the rest, confusion, calibration of the answer, coverage.
+pub fn multiclass(table: &Multiclass) -> Vec<Figure> {
+    let decisions = table.decisions();
+    let right: Vec<bool> = table.labels().iter().zip(&decisions).map(|(l, d)| l == d).collect();
+    let surest: Vec<f64> = table.probabilities().iter().zip(&decisions).map(|(p, d)| p[*d]).collect();
+    let mut answer = reliability(&right, &surest);
+    answer.caption = format!(
+        "Largest probability against being right, {GROUPS} groups of equal size with Wilson's 95 % intervals; expected \
+         calibration error of 15 equal-width bins {:.3}.",
+        calibration::ece(&right, &surest, 15)
+    );
+    answer.x.name = "mean of the largest probability".into();
+    answer.y.name = "share of right answers".into();
+    vec![confusion(table), one_against_rest(table), answer, risk_and_coverage(&right, &surest)]
+}
+
+fn one_against_rest(table: &Multiclass) -> Figure {
+    let mut marks = vec![line("chance", vec![[0.0, 0.0], [1.0, 1.0]], 5, true)];
+    for class in 0..table.probabilities()[0].len() {
+        let labels: Vec<bool> = table.labels().iter().map(|l| *l == class).collect();
+        let scores: Vec<f64> = table.probabilities().iter().map(|p| p[class]).collect();
+        let points = roc::curve(&labels, &scores);
+        let Some(&(_, positives, negatives)) = points.last() else { continue };
+        if positives == 0.0 || negatives == 0.0 {
+            continue;
+        }
+        let curve = points.iter().map(|p| [p.2 / negatives, p.1 / positives]);
+        let name = format!("class {class} ({:.3})", roc::auroc(&labels, &scores));
+        marks.push(line(&name, std::iter::once([0.0, 0.0]).chain(curve).collect(), class, false));
+    }
+    Figure {
+        name: "roc".into(),
+        title: "ROC, each class against the rest".into(),
+        caption: "With the area under each curve; a class without cases has none.".into(),
+        x: Axis::within("1 − specificity", [0.0, 1.0]),
+        y: Axis::within("sensitivity", [0.0, 1.0]),
+        marks,
+    }
+}
+
+/// AUROC of each group with its interval.
+pub fn groups(attribute: &str, groups: &[Group]) -> Figure {
+    let number = |group: &Group, id: &str| group.values.number(id);
+    let known = || groups.iter().enumerate().filter(|(_, g)| number(g, "auroc").is_finite());
+    let whiskers = known().map(|(at, g)| [at as f64, number(g, "auroc-low"), number(g, "auroc-high")]);
+    let dots = known().map(|(at, g)| [at as f64, number(g, "auroc")]);
+    let names = groups.iter().map(|g| format!("{} ({:.0})", g.name, number(g, "n")));
+    Figure {
+        name: format!("groups-{}", crate::verify::folder_name(attribute)),
+        title: format!("AUROC by {attribute}"),
+        caption: "With 95 % intervals after DeLong and the number of cases; groups of one class have none."
+            .into(),
+        x: Axis::named(attribute, names.collect()),
+        y: Axis::of("AUROC"),
+        marks: vec![
+            Mark::Whiskers { points: whiskers.collect(), colour: 0 },
+            Mark::Dots { name: String::new(), points: dots.collect(), colour: 0, radius: 4.0 },
+        ],
+    }
 }
 
 fn roc_curve(labels: &[bool], scores: &[f64], seed: u64) -> Figure {
@@ -136,8 +227,9 @@ fn decisions(labels: &[bool], scores: &[f64]) -> Figure {
     }
 }
 
-fn coverage(labels: &[bool], scores: &[f64]) -> Figure {
-    let risks = risk_coverage(labels, scores);
+/// Error rate among the surest cases, given which answers are right and how sure they are.
+fn risk_and_coverage(right: &[bool], confidence: &[f64]) -> Figure {
+    let risks = coverage::risks(right, confidence);
     let n = risks.len() as f64;
     let points = risks.iter().enumerate().map(|(i, risk)| [(i + 1) as f64 / n, *risk]);
     Figure {
@@ -154,7 +246,7 @@ fn coverage(labels: &[bool], scores: &[f64]) -> Figure {
 }
 
 /// Counts of truth against decision, shaded by the share of the truth.
-pub fn confusion(table: &Multiclass) -> Figure {
+fn confusion(table: &Multiclass) -> Figure {
     let classes = table.probabilities()[0].len();
     let mut counts = vec![vec![0usize; classes]; classes];
     table.labels().iter().zip(table.decisions()).for_each(|(&truth, found)| counts[truth][found] += 1);
@@ -193,7 +285,12 @@ mod tests {
             assert!(svg.contains("<path") && !svg.contains("NaN"), "{}: {svg}", figure.name);
         }
         let p = vec![vec![0.9, 0.1], vec![0.2, 0.8], vec![0.6, 0.4]];
-        let svg = confusion(&Multiclass::new(&[0.0, 1.0, 1.0], p).unwrap()).svg();
+        let table = Multiclass::new(&[0.0, 1.0, 1.0], p).unwrap();
+        let svg = confusion(&table).svg();
         assert_eq!(svg.matches("text-anchor=\"middle\">1<").count(), 4, "{svg}");
+        assert!(multiclass(&table).iter().all(|f| !f.svg().contains("NaN") && !f.caption.contains("NaN")));
+        let table = Binary::new(&labels, &scores).unwrap();
+        let figure = recalibrated(&table, &table);
+        assert!(figure.svg().contains("isotonic (error 0.000)"), "{}", figure.svg());
     }
 }

@@ -64,7 +64,10 @@ pub fn svg(figure: &Figure) -> Markup {
             title { (figure.title) }
             style { (PreEscaped(STYLE)) }
             @for (tick, text) in &y_ticks {
-                line.g x1=(left) x2=(WIDTH - RIGHT) y1=(y.at(*tick)) y2=(y.at(*tick)) {}
+                // Between names there is nothing to read off, and lines would cross the texts of tiles.
+                @if figure.y.names.is_empty() {
+                    line.g x1=(left) x2=(WIDTH - RIGHT) y1=(y.at(*tick)) y2=(y.at(*tick)) {}
+                }
                 text x=(left - 7.0) y=(y.at(*tick) + 4.0) text-anchor="end" { (short(text)) }
             }
             @for (tick, text) in &x_ticks {

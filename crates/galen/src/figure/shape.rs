@@ -8,8 +8,9 @@ pub fn five_numbers(values: &[f64]) -> Option<[f64; 5]> {
     let at = |p: f64| galen_metrics::bootstrap::percentile(&sorted, p);
     let (first, median, third) = (at(0.25)?, at(0.5)?, at(0.75)?);
     let reach = 1.5 * (third - first);
-    let low = sorted.iter().copied().find(|v| *v >= first - reach)?;
-    let high = sorted.iter().rev().copied().find(|v| *v <= third + reach)?;
+    // Among a handful, the next value beyond an outlier may lie inside the box, where no whisker belongs.
+    let low = sorted.iter().copied().find(|v| *v >= first - reach)?.min(first);
+    let high = sorted.iter().rev().copied().find(|v| *v <= third + reach)?.max(third);
     Some([low, first, median, third, high])
 }
 
@@ -49,6 +50,8 @@ mod tests {
         let [low, first, median, third, high] = five_numbers(&values).unwrap();
         assert_eq!([low, first, median, third, high], [1.0, 2.25, 3.5, 4.75, 5.0]);
         assert_eq!(five_numbers(&[f64::NAN]), None);
+        let [low, first, ..] = five_numbers(&[0.0, 0.74, 0.87, 0.95]).unwrap();
+        assert!(low == first && first < 0.74, "0.74, the next value, lies inside the box");
     }
 
     #[test]

@@ -63,6 +63,8 @@ fn answer(request: &mut Request, study: &Study, answers: &mut Answers) -> Result
     let parts: Vec<&str> = path.split('/').skip(1).collect();
     match (request.method(), &parts[..]) {
         (Method::Get, [""]) => Ok(html(forms::start(study, None))),
+        // Browsers ask for it by themselves and complain when it is not found.
+        (Method::Get, ["favicon.ico"]) => Ok(text(204, "")),
         (Method::Get, ["rate"]) => Ok(rate(study, answers, &fields)),
         (Method::Get, ["picture", number, side]) => Ok(picture(study, number, side, &fields)),
         (Method::Post, ["answer"]) => {

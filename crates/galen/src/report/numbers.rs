@@ -2,7 +2,7 @@
 
 use super::document::document;
 use crate::figure::Figure;
-use maud::html;
+use maud::{Markup, html};
 
 /// All that such a page shows.
 pub struct Numbers<'a> {
@@ -14,8 +14,36 @@ pub struct Numbers<'a> {
     pub notes: Vec<String>,
     /// Every number.
     pub rows: Vec<Number>,
+    /// Further tables, such as groups of cases.
+    pub tables: Vec<Grid>,
     /// Figures.
     pub figures: &'a [Figure],
+}
+
+/// A table of texts; the first column names the row.
+pub struct Grid {
+    /// What it is about.
+    pub title: String,
+    /// Column titles.
+    pub head: Vec<String>,
+    /// Rows, as wide as the head.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Grid {
+    fn markup(&self) -> Markup {
+        html! { section {
+            h2 { (self.title) }
+            div.scroll { table {
+                thead { tr { @for (i, name) in self.head.iter().enumerate() {
+                    @if i == 0 { th { (name) } } @else { th.number { (name) } }
+                } } }
+                tbody { @for row in &self.rows { tr { @for (i, cell) in row.iter().enumerate() {
+                    @if i == 0 { th { (cell) } } @else { td.number { (cell) } }
+                } } } }
+            } }
+        } }
+    }
 }
 
 /// A number under its id.
@@ -42,6 +70,7 @@ impl Numbers<'_> {
                         h2 { "Figures" }
                         div.charts { @for figure in self.figures { (figure.markup()) } }
                     } }
+                    @for table in &self.tables { (table.markup()) }
                     section {
                         h2 { "Numbers" }
                         div.scroll { table {

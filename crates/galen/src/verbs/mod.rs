@@ -14,6 +14,7 @@ mod plan;
 mod predict;
 mod quickstart;
 mod rate;
+mod scaling;
 mod train;
 mod verify;
 

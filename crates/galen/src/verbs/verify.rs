@@ -21,6 +21,7 @@ use std::path::PathBuf;
 ///   model = [
 ///     { name = "plain 16", network = "PlainConvUNet", features = [16, 32, 64] },
 ///     { name = "residual", network = "ResidualEncoderUNet", depth = [1, 2, 2, 2] },
+///     { name = "slices", configuration = "2d", batch = 12 },     # a patch of its own: that of the plan, or patch = ..
 ///   ]
 ///
 /// Predictions made elsewhere (kind = "masks", "scores" for CSV tables, or "coco"):
@@ -42,6 +43,7 @@ use std::path::PathBuf;
 ///   galen verify protocol.toml --out shard1 --shard 1/2     (and 2/2 elsewhere)
 ///   galen verify protocol.toml --out comparison --merge shard1,shard2
 ///   galen verify rate study.toml --out answers.csv          (people judge pictures: see galen verify rate --help)
+///   galen verify scaling comparison --out law               (how the loss falls with size and compute)
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Arguments {
@@ -65,6 +67,7 @@ pub struct Arguments {
 #[derive(clap::Subcommand)]
 enum Other {
     Rate(super::rate::Arguments),
+    Scaling(super::scaling::Arguments),
 }
 
 /// Part of a comparison.
@@ -84,8 +87,10 @@ fn parse_shard(text: &str) -> Result<Shard, String> {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    if let Some(Other::Rate(rate)) = &arguments.other {
-        return super::rate::run(rate, session);
+    match &arguments.other {
+        Some(Other::Rate(rate)) => return super::rate::run(rate, session),
+        Some(Other::Scaling(scaling)) => return super::scaling::run(scaling, session),
+        None => {}
     }
     let (Some(protocol), Some(out)) = (&arguments.protocol, &arguments.out) else {
         return Err(Error::bug("verify", "arguments that are required are not there"));
@@ -238,6 +243,7 @@ fn networks(board: &Board, records: &[Record]) -> Vec<(String, Vec<String>)> {
         let record = records.iter().find(|record| record.model == *model);
         let lines = record.map_or_else(Vec::new, |r| {
             vec![
+                format!("{}, patch {:?}, batch {}", r.configuration, r.patch, r.batch),
                 format!("{} parameters", r.parameters),
                 format!("{:.3} G multiply-adds a patch", r.multiply_adds as f64 / 1e9),
                 format!("{:.1} G multiply-adds of training", r.training_multiply_adds as f64 / 1e9),
@@ -251,14 +257,15 @@ fn networks(board: &Board, records: &[Record]) -> Vec<(String, Vec<String>)> {
 
 fn models_csv(records: &[Record]) -> String {
     let mut text =
-        "dataset,model,fold,parameters,multiply_adds_per_patch,training_multiply_adds,iterations,cases\n"
+        "dataset,model,fold,configuration,parameters,multiply_adds_per_patch,training_multiply_adds,iterations,cases\n"
             .to_owned();
     for r in records {
         text += &format!(
-            "{},{},{},{},{},{},{},{}\n",
+            "{},{},{},{},{},{},{},{},{}\n",
             quoted(&r.dataset),
             quoted(&r.model),
             r.fold,
+            r.configuration,
             r.parameters,
             r.multiply_adds,
             r.training_multiply_adds,

@@ -97,9 +97,14 @@ impl<'a> Cells<'a> {
         variant::plans(&self.grounds[cell.dataset].plans, self.setup, &self.protocol.models[cell.model])
     }
 
+    /// Name of the configuration that a cell is trained in.
+    fn configuration(&self, cell: &Cell) -> &str {
+        self.protocol.models[cell.model].configuration(self.setup)
+    }
+
     fn network(&self, cell: &Cell) -> Result<Network> {
         let ground = &self.grounds[cell.dataset];
-        let configuration = self.plans(cell)?.configuration(&self.setup.configuration)?;
+        let configuration = self.plans(cell)?.configuration(self.configuration(cell))?;
         let (inputs, outputs) = (ground.dataset.channel_names.len(), ground.dataset.labels.output_channels());
         let network = Network::new(&configuration.architecture, inputs, outputs)?;
         network
@@ -110,12 +115,11 @@ impl<'a> Cells<'a> {
 
     /// Everything that decides the numbers of a cell, as a hash.
     fn identity(&self, cell: &Cell) -> String {
-        let ground = &self.grounds[cell.dataset];
+        let (ground, model) = (&self.grounds[cell.dataset], &self.protocol.models[cell.model]);
         let whole = json!({
-            "setup": { "configuration": self.setup.configuration, "patch": self.setup.patch, "batch": self.setup.batch,
-                "iterations": self.setup.iterations, "mirror": self.setup.mirror },
-            "model": { "network": self.protocol.models[cell.model].network,
-                "features": self.protocol.models[cell.model].features, "depth": self.protocol.models[cell.model].depth },
+            "setup": { "configuration": self.configuration(cell), "patch": model.patch(self.setup),
+                "batch": model.batch(self.setup), "iterations": self.setup.iterations, "mirror": self.setup.mirror },
+            "model": { "network": model.network, "features": model.features, "depth": model.depth },
             "plans": ground.plans.to_json(),
             "labels": ground.dataset.labels,
             "split": ground.folds.get(&cell.fold),
@@ -131,15 +135,10 @@ impl<'a> Cells<'a> {
         let ground = &self.grounds[cell.dataset];
         let model_name = &self.protocol.models[cell.model].name;
         let (plans, split) = (self.plans(cell)?, self.split(cell)?);
-        let configuration = plans.configuration(&self.setup.configuration)?;
-        // The store depends on the preprocessing alone: all models share that of the plan.
-        let store = ground.workspace.store(
-            &ground.dataset,
-            &ground.plans,
-            &self.setup.configuration,
-            None,
-            session,
-        )?;
+        let name = self.configuration(cell);
+        let configuration = plans.configuration(name)?;
+        // The store depends on the preprocessing alone: all models of a configuration share that of the plan.
+        let store = ground.workspace.store(&ground.dataset, &ground.plans, name, None, session)?;
         let model = out.model(&ground.name, model_name);
         let options = Options {
             fold: cell.fold.clone(),
@@ -164,11 +163,14 @@ impl<'a> Cells<'a> {
         let network = self.network(cell)?;
         let batch = outcome.schedule.batch_size;
         let record = Record {
-            format: 1,
+            format: 2,
             identity: self.identity(cell),
             dataset: ground.name.clone(),
             model: model_name.clone(),
             fold: cell.fold.clone(),
+            configuration: name.to_owned(),
+            patch: configuration.patch_size.clone(),
+            batch,
             parameters: network.parameter_count(),
             multiply_adds: network.cost(configuration.patch3(), 1).multiply_adds,
             training_multiply_adds: network.cost(configuration.patch3(), batch).training_multiply_adds

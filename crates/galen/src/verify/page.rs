@@ -1,8 +1,8 @@
 //! The leaderboard as one self-contained page, and its figures.
 
-use super::board::{ALPHA, Board, Field, Leaderboard, Standing};
+use super::board::{ALPHA, Board, Estimate, Field, Leaderboard, Standing};
 use super::protocol::folder_name;
-use super::tables::{heading, order, short, with_interval};
+use super::tables::{heading, order, short};
 use crate::figure::{Axis, Figure, Mark, density, five_numbers};
 use crate::report::document;
 use maud::{Markup, html};
@@ -177,7 +177,7 @@ pub fn page(
 fn table(board: &Board, field: &Field, standing: &Standing) -> Markup {
     html! { section {
         h2 { (standing.dataset) " " span.quiet { (standing.cases) " cases" } }
-        div.scroll { table {
+        div.scroll { table.means {
             thead { tr {
                 th.number { "rank" } th { "method" }
                 @for column in &board.columns {
@@ -191,10 +191,10 @@ fn table(board: &Board, field: &Field, standing: &Standing) -> Markup {
                 td.number { (short(standing.by_mean[method])) }
                 th { (board.methods[method]) }
                 @for (estimate, column) in standing.estimates[method].iter().zip(&board.columns) {
-                    td.number { (with_interval(estimate, column.decimals)) }
+                    td.number { (cell(estimate, column.decimals)) }
                 }
                 @let [median, low, high] = standing.stability.rank[method];
-                td.number { (short(median)) " [" (short(low)) ", " (short(high)) "]" }
+                td.number { span.value { (short(median)) } span.interval { (short(low)) " to " (short(high)) } }
                 @if let (Some(by_case), Some(by_wins)) = (&standing.by_case, &standing.by_wins) {
                     td.number { (format!("{:.2}", by_case[method])) }
                     td.number { (short(by_wins[method])) }
@@ -205,6 +205,17 @@ fn table(board: &Board, field: &Field, standing: &Standing) -> Markup {
         p.quiet { "Mean over cases with its 95 % percentile interval (" (board.draws) " draws of cases, seed " (board.seed)
             "); ranks by " (board.columns[0].name) "." }
     } }
+}
+
+/// A value over its interval, so that many columns fit the width of a page.
+fn cell(estimate: &Estimate, decimals: usize) -> Markup {
+    let number = |value: f64| format!("{value:.decimals$}");
+    html! {
+        @if estimate.value.is_nan() { "-" } @else {
+            span.value { (number(estimate.value)) }
+            @if estimate.low.is_finite() { span.interval { (number(estimate.low)) " to " (number(estimate.high)) } }
+        }
+    }
 }
 
 /// Cases with the lowest mean over methods first, with links to their pictures.

@@ -110,6 +110,30 @@ pub struct Model {
     pub features: Option<Vec<usize>>,
     /// Convolutions (plain) or residual blocks per encoder stage: one number, or one per stage.
     pub depth: Option<Depth>,
+    /// Another configuration of the plan than the setup's, such as 2d; patch and batch are then that plan's.
+    pub configuration: Option<String>,
+    /// Patch of this model alone.
+    pub patch: Option<Vec<usize>>,
+    /// Samples per batch of this model alone.
+    pub batch: Option<usize>,
+}
+
+impl Model {
+    /// Configuration of the plan that this model is trained in.
+    pub fn configuration<'a>(&'a self, setup: &'a Setup) -> &'a str {
+        self.configuration.as_deref().unwrap_or(&setup.configuration)
+    }
+
+    /// Patch, where protocol or model say one. That of the setup has the axes of the setup's configuration.
+    pub fn patch<'a>(&'a self, setup: &'a Setup) -> Option<&'a [usize]> {
+        let common = || if self.configuration.is_none() { setup.patch.as_deref() } else { None };
+        self.patch.as_deref().or_else(common)
+    }
+
+    /// Samples per batch, where protocol or model say so.
+    pub fn batch(&self, setup: &Setup) -> Option<usize> {
+        self.batch.or(if self.configuration.is_none() { setup.batch } else { None })
+    }
 }
 
 /// Depth of stages.

@@ -32,6 +32,12 @@ pub struct Record {
     pub model: String,
     /// Fold.
     pub fold: String,
+    /// Configuration of the plan.
+    pub configuration: String,
+    /// Patch, `(z, y, x)` or `(y, x)`.
+    pub patch: Vec<usize>,
+    /// Samples per batch.
+    pub batch: usize,
     /// Trainable values.
     pub parameters: usize,
     /// Multiply-adds of one prediction of a patch.
@@ -134,6 +140,22 @@ impl Out {
         let mut text = serde_json::to_vec_pretty(value).map_err(|error| Error::bug(file.display(), error))?;
         text.push(b'\n');
         galen_io::replace_file(&self.folder.join(file), &text)
+    }
+
+    /// All results that are there, sorted by place.
+    pub fn records(&self) -> Result<Vec<Record>> {
+        let files = files_under(&self.folder.join("results"))?;
+        if files.is_empty() {
+            let remedy = "give the --out of a `galen verify` of trained models";
+            return Err(Error::input(self.folder.display(), "holds no results", remedy));
+        }
+        let one = |file: &PathBuf| {
+            let bytes = std::fs::read(file).map_err(|error| Error::system(file.display(), &error))?;
+            serde_json::from_slice(&bytes).map_err(|error| {
+                Error::input(file.display(), error, "remove the file: its cell is then run again")
+            })
+        };
+        files.iter().map(one).collect()
     }
 
     /// Takes results, costs and pictures of another folder, as they are. Returns the number of results.

@@ -8,10 +8,10 @@ use serde_json::{Map, Value, json};
 /// Residual blocks per stage that nnU-Net's planners give residual encoders.
 const RESIDUAL_DEPTH: [usize; 7] = [1, 3, 4, 6, 6, 6, 6];
 
-/// The setup's plan with patch and batch of the setup and the network of the model.
+/// The setup's plan with patch and batch of the setup, or of the model where it has its own, and the model's network.
 pub fn plans(base: &Plans, setup: &Setup, model: &Model) -> Result<Plans> {
     let mut json = base.to_json();
-    let name = &setup.configuration;
+    let name = model.configuration(setup);
     let resolved = base.configuration(name)?;
     let mut network = inherited(&json, name, "architecture").ok_or_else(|| {
         Error::input(name, "the plan describes its network in the old way", "plan again with `galen plan`")
@@ -22,16 +22,16 @@ pub fn plans(base: &Plans, setup: &Setup, model: &Model) -> Result<Plans> {
         .as_object_mut()
         .ok_or_else(|| Error::bug("plans", "a configuration that was read is no object"))?;
     own.insert("architecture".into(), network);
-    if let Some(patch) = &setup.patch {
+    if let Some(patch) = model.patch(setup) {
         if patch.len() != resolved.patch_size.len() || patch.contains(&0) {
             let what = format!("{patch:?} is no patch for a plan with {} axes", resolved.patch_size.len());
-            return Err(Error::input("setup.patch", what, "give one number of voxels per axis"));
+            return Err(Error::input("patch", what, "give one number of voxels per axis"));
         }
         own.insert("patch_size".into(), json!(patch));
     }
-    if let Some(batch) = setup.batch {
+    if let Some(batch) = model.batch(setup) {
         if batch == 0 {
-            return Err(Error::input("setup.batch", "0 samples are no batch", "give 2 or more"));
+            return Err(Error::input("batch", "0 samples are no batch", "give 2 or more"));
         }
         own.insert("batch_size".into(), json!(batch));
     }

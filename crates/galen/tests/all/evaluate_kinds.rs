@@ -32,13 +32,7 @@ fn map(house: &House, name: &str, spacing: f64, values: &[u8]) {
 }
 
 fn npy(house: &House, name: &str, shape: [u64; 2], values: &[f64]) {
-    use npyz::WriterBuilder;
-    let mut bytes = Vec::new();
-    let options = npyz::WriteOptions::new().default_dtype().shape(&shape);
-    let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
-    writer.extend(values.iter().copied()).unwrap();
-    writer.finish().unwrap();
-    fs::write(house.path().join(name), bytes).unwrap();
+    house.array(name, &shape, &|i| values[i]);
 }
 
 #[test]

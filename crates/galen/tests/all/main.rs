@@ -1,8 +1,10 @@
 //! One binary for all tests of the crate: linking one for each file took most of the time of a test run.
 
 mod bad_input;
+mod bad_tables;
 mod cohort;
 mod datasets;
+mod evaluate_ids;
 mod evaluate_kinds;
 mod find_best;
 mod house;

@@ -76,6 +76,7 @@ fn raters_answer_blind_and_every_answer_is_on_disk() {
     let server = start(&house);
     let port = server.port;
     assert!(get(port, "/").contains("Begin"));
+    assert!(get(port, "/favicon.ico").starts_with("HTTP/1.1 204"));
     let page = get(port, "/rate?rater=Ann");
     assert!(page.contains("0 of 3 answered") && page.contains("/picture/0/left?rater=Ann"), "{page}");
     for secret in ["Alpha", "Beta", "scan0", "one/", "two/"] {

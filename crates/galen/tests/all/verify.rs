@@ -134,6 +134,69 @@ fn draws_with_replacement_validate_on_the_cases_left_out() {
     assert!((1..6).contains(&cases), "{cases}");
 }
 
+#[test]
+fn a_model_may_have_a_configuration_of_its_own_and_laws_follow_from_the_cells() {
+    let models =
+        "[[model]]\nname = 'slices'\nconfiguration = '2d'\nfeatures = [4, 8]\npatch = [16, 16]\nbatch = 2\n";
+    let start = PROTOCOL.replace("iterations = 3", "iterations = 1").replace("folds = [0, 1]", "folds = [0]");
+    let house = house(&format!("{}{models}", start.split("[[model]]\nname = \"plain 8\"").next().unwrap()));
+    house.dataset("Dataset001_Blocks");
+    let (code, text) = run(&house, &["--out", "out"]);
+    assert_eq!(code, 0, "{text}");
+    let table = fs::read_to_string(house.path().join("out/models.csv")).unwrap();
+    assert!(
+        table.contains("Blocks,plain 4,0,3d_fullres,") && table.contains("Blocks,slices,0,2d,"),
+        "{table}"
+    );
+    let page = fs::read_to_string(house.path().join("out/leaderboard.html")).unwrap();
+    assert!(page.contains("2d, patch [16, 16], batch 2") && page.contains("3d_fullres, patch [16, 16, 16]"));
+    // Two sizes are no law.
+    let output = house.galen(&["verify", "scaling", "out", "--out", "law"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("a law needs three sizes or more"), "{text}");
+
+    // A model of slices on a patch of volumes is refused before anything is trained.
+    let wrong = models.replace("[16, 16]", "[16, 16, 16]");
+    fs::write(house.path().join("p.toml"), format!("{start}{wrong}")).unwrap();
+    let (code, text) = run(&house, &["--out", "other"]);
+    assert!(code == 2 && text.contains("is no patch for a plan with 2 axes"), "{text}");
+}
+
+#[test]
+fn laws_are_fitted_and_drawn() {
+    let house = House::empty();
+    let loss = |n: f64| 0.1 + 2.0 * n.powf(-0.3);
+    let valley = |n: f64| 0.5 + 0.1 * (n / 1e4).ln().powi(2);
+    let mut runs = "parameters,compute,loss\n".to_owned();
+    for i in 0..8 {
+        let n = 1000.0 * 3f64.powi(i);
+        runs += &format!("{n},{},{}\n", n * 1e6, loss(n));
+    }
+    fs::write(house.path().join("runs.csv"), &runs).unwrap();
+    let output = house.galen(&["verify", "scaling", "runs.csv", "--out", "law", "--draws", "50", "--json"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let exponent = found["laws"][0]["exponent"].as_f64().unwrap();
+    assert!((exponent - 0.3).abs() < 1e-3 && found["laws"][1]["size"] == "compute", "{found}");
+    for file in ["law/scaling.html", "law/figures/scaling-parameters.svg", "law/figures/scaling-compute.svg"]
+    {
+        assert!(!fs::read_to_string(house.path().join(file)).unwrap().contains("NaN"), "{file}");
+    }
+    let mut runs = "parameters,compute,loss\n".to_owned();
+    for n in [1e3, 5e3, 2e4, 1e5] {
+        runs += &format!("{n},1e12,{}\n", valley(n));
+    }
+    fs::write(house.path().join("runs.csv"), &runs).unwrap();
+    let output = house.galen(&["verify", "scaling", "runs.csv", "--out", "law", "--draws", "5"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("at compute 1.000e12 the best size is 1.000e4 parameters (loss 0.5000)"), "{text}");
+    assert!(text.contains("not fitted: compute"), "{text}");
+    fs::write(house.path().join("runs.csv"), "parameters,loss\n1,0.5\n2,-1\n").unwrap();
+    let output = house.galen(&["verify", "scaling", "runs.csv", "--out", "law"]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(2) && text.contains("run 2: size 2 and loss -1"), "{text}");
+}
+
 const MASKS: &str = r#"
 title = "Two tools"
 kind = "masks"

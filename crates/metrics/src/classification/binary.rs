@@ -1,7 +1,7 @@
 //! Two classes: a label and the probability of the positive one per case.
 
 use super::resampled::auroc_interval;
-use super::{calibration, confusion, decision, roc};
+use super::{calibration, confusion, coverage, decision, recalibration, roc};
 use crate::bootstrap::{ClusteredInterval, RESAMPLES, clustered_interval, clusters};
 use crate::measures::{Definition, Measures, define, ratio, threshold_name};
 use crate::statistics::delong;
@@ -16,8 +16,9 @@ pub static DEFINITIONS: &[&[Definition]] = &[
     calibration::DEFINITIONS,
     confusion::DEFINITIONS,
     decision::DEFINITIONS,
-    UNCERTAINTY,
+    coverage::DEFINITIONS,
     INTERVALS,
+    recalibration::BINARY,
 ];
 
 static COUNTS: &[Definition] = &[
@@ -56,15 +57,6 @@ static INTERVALS: &[Definition] = &[
     define("auroc-ci95/bca/high", "upper end of it", "0..1", "as above", "as above", "Efron 1987"),
 ];
 
-static UNCERTAINTY: &[Definition] = &[define(
-    "aurc",
-    "mean error rate of the k surest cases over all k; surest = farthest from 0.5, ties share their mean error",
-    "0..1",
-    "no case: undefined",
-    "grows with the error rate itself: compare with the best possible one",
-    "Geifman and El-Yaniv 2017",
-)];
-
 /// A checked table of labels and scores.
 #[derive(Debug, Clone)]
 pub struct Binary {
@@ -90,6 +82,12 @@ impl Binary {
     /// Probabilities of the positive class.
     pub fn scores(&self) -> &[f64] {
         &self.scores
+    }
+
+    /// Whether the decision at 0.5 is right, and the distance of the score from there.
+    pub fn sureness(&self) -> (Vec<bool>, Vec<f64>) {
+        let one = |(label, score): (&bool, &f64)| (*label == (*score >= 0.5), (score - 0.5).abs());
+        self.labels.iter().zip(&self.scores).map(one).unzip()
     }
 
     /// Intervals of the AUROC by drawing cases, or patients when their names are given.
@@ -145,7 +143,12 @@ impl Binary {
         m.put(format!("net-benefit-all@pt{at}"), of_all);
         m.put(format!("standardised-net-benefit@pt{at}"), ratio(benefit, prevalence));
         m.put(format!("interventions-avoided@pt{at}"), ratio(benefit - of_all, pt / (1.0 - pt)));
-        m.put("aurc", risk_coverage_area(labels, scores));
+        m.put(
+            format!("net-benefit-untreated@pt{at}"),
+            decision::net_benefit_of_untreated(labels, scores, pt),
+        );
+        let (right, confidence) = self.sureness();
+        coverage::measure(&right, &confidence, &mut m);
         m
     }
 
@@ -200,29 +203,6 @@ impl Binary {
             m.put(format!("{name}@{}", threshold_name(threshold)), value);
         }
     }
-}
-
-/// Area under the risk-coverage curve of the decision at 0.5.
-fn risk_coverage_area(labels: &[bool], scores: &[f64]) -> f64 {
-    let risks = risk_coverage(labels, scores);
-    risks.iter().sum::<f64>() / risks.len() as f64
-}
-
-/// Error rate among the 1, 2, .. surest cases; surest is farthest from 0.5, equals share their mean error.
-pub fn risk_coverage(labels: &[bool], scores: &[f64]) -> Vec<f64> {
-    let confidence: Vec<f64> = scores.iter().map(|s| -(s - 0.5).abs()).collect();
-    let order = crate::statistics::ranks::order(&confidence);
-    let (mut wrong, mut kept, mut risks) = (0.0, 0.0, Vec::with_capacity(labels.len()));
-    for run in crate::statistics::ranks::ties(&confidence, &order) {
-        let errors = order[run.clone()].iter().filter(|&&i| labels[i] != (scores[i] >= 0.5)).count();
-        let each = errors as f64 / run.len() as f64;
-        for _ in run {
-            wrong += each;
-            kept += 1.0;
-            risks.push(wrong / kept);
-        }
-    }
-    risks
 }
 
 pub(crate) fn check_lengths(name: &str, labels: usize, values: usize) -> Result<()> {
@@ -287,12 +267,5 @@ mod tests {
         assert!(says(&[1.0, 1.0], &[0.5, 0.5]).contains("one class only"));
         assert!(says(&[0.0, 1.0], &[0.5, f64::NAN]).contains("NaN is outside"));
         assert!(says(&[], &[]).contains("no rows"));
-    }
-
-    #[test]
-    fn the_surest_cases_come_first() {
-        // Sure and right, sure and wrong.
-        assert_eq!(risk_coverage_area(&[true, true], &[0.9, 0.45]), 0.25);
-        assert_eq!(risk_coverage_area(&[false, true], &[0.9, 0.6]), (1.0 + 0.5) / 2.0);
     }
 }

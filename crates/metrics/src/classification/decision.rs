@@ -37,6 +37,14 @@ pub static DEFINITIONS: &[Definition] = &[
         "per case, not per hundred",
         "Vickers et al. 2008; dcurves",
     ),
+    define(
+        "net-benefit-untreated@pt.2",
+        "TN/N - FN/N x (1 - pt) / pt",
+        "-inf..1 - prevalence",
+        "pt = 0: undefined",
+        "the same decisions, priced from the side of those left alone",
+        "Rousson and Zumbrunn 2011; dcurves",
+    ),
 ];
 
 /// Net benefit of treating scores of at least `pt`.
@@ -48,6 +56,12 @@ pub fn net_benefit(labels: &[bool], scores: &[f64], pt: f64) -> f64 {
 /// Net benefit of treating everyone.
 pub fn net_benefit_of_all(labels: &[bool], pt: f64) -> f64 {
     net_benefit(labels, &vec![1.0; labels.len()], pt)
+}
+
+/// Net benefit, among those left alone, of treating scores of at least `pt`.
+pub fn net_benefit_of_untreated(labels: &[bool], scores: &[f64], pt: f64) -> f64 {
+    let counts = Confusion::at(labels, scores, pt);
+    ratio(counts.tn - counts.fn_ * ratio(1.0 - pt, pt), counts.all())
 }
 
 /// Threshold probabilities, net benefit of the model and of treating all, from 0.01 to 0.99.

@@ -3,9 +3,11 @@
 pub mod binary;
 pub mod calibration;
 pub mod confusion;
+pub mod coverage;
 pub mod decision;
 pub mod multiclass;
 pub mod multilabel;
+pub mod recalibration;
 pub mod resampled;
 pub mod roc;
 

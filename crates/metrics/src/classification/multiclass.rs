@@ -2,7 +2,7 @@
 
 use super::binary::check_lengths;
 use super::confusion::{Confusion, multiclass_mcc, weighted_kappa};
-use super::{calibration, roc};
+use super::{calibration, coverage, roc};
 use crate::measures::{Definition, Measures, define, ratio};
 use crate::statistics::mean;
 use galen_core::{Error, Result};
@@ -81,6 +81,14 @@ pub static DEFINITIONS: &[Definition] = &[
         "empty bins are skipped",
         "may look good while classes are badly calibrated",
         "Guo et al. 2017; torchmetrics multiclass calibration error",
+    ),
+    define(
+        "ece/class-wise/15 equal-width",
+        "mean over classes of the calibration error of one class against the rest, 15 bins (a, b]",
+        "0..1",
+        "empty bins are skipped",
+        "rare classes look well calibrated: nearly all of their bins say no",
+        "Kull et al. 2019",
     ),
     define(
         "f1/macro",
@@ -234,6 +242,13 @@ impl Multiclass {
         );
         let surest: Vec<f64> = decisions.iter().zip(&self.probabilities).map(|(d, p)| p[*d]).collect();
         m.put("ece/top-label/15 equal-width", calibration::ece(&right, &surest, 15));
+        let one = |class: usize| {
+            let is: Vec<bool> = self.labels.iter().map(|l| *l == class).collect();
+            let p: Vec<f64> = self.probabilities.iter().map(|p| p[class]).collect();
+            calibration::ece(&is, &p, 15)
+        };
+        m.put("ece/class-wise/15 equal-width", mean(&(0..self.classes()).map(one).collect::<Vec<_>>()));
+        coverage::measure(&right, &surest, &mut m);
         let (f1, occurs) = self.f1_per_class(&matrix, &counts);
         let kept: Vec<f64> = f1.iter().zip(&occurs).filter(|(_, o)| **o).map(|(f, _)| *f).collect();
         m.put("f1/macro", mean(&kept));

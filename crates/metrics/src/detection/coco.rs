@@ -1,10 +1,13 @@
-//! Average precision and recall of boxes as COCO counts them.
+//! Average precision and recall of boxes as COCO counts them, in images (four numbers a box) and volumes (six).
 
-use crate::measures::{Definition, Measures, define};
+use crate::measures::{Definition, Measures, define, ratio};
+use crate::statistics::mean;
 use rayon::prelude::*;
 
-/// Definitions of the ids of `--kind detection2d`. Boxes are x, y, width, height, without a pixel added.
-pub static DEFINITIONS: &[Definition] = &[
+pub use super::matching::{Detection, Target, iou};
+use super::matching::{Outcome, Ranked, images, scored};
+
+const COUNTS: [Definition; 3] = [
     define(
         "images",
         "images with targets or detections",
@@ -15,6 +18,13 @@ pub static DEFINITIONS: &[Definition] = &[
     ),
     define("targets", "boxes of the ground truth that are not crowds", "0..inf", "0", "-", "count"),
     define("detections", "boxes of the results, before the cut at 100 an image", "0..inf", "0", "-", "count"),
+];
+
+/// Definitions of the ids of `--kind detection2d`. Boxes are x, y, width, height, without a pixel added.
+pub static DEFINITIONS: &[Definition] = &[
+    COUNTS[0],
+    COUNTS[1],
+    COUNTS[2],
     define(
         "ap@.5/coco101",
         "mean over classes of the precision (best at that recall or beyond) at recall 0, 0.01 .. 1; IoU >= 0.5",
@@ -63,174 +73,218 @@ pub static DEFINITIONS: &[Definition] = &[
         "blind to false positives",
         "pycocotools COCOeval",
     ),
+    define(
+        "ap@.5/11-point",
+        "as ap@.5/coco101 with the recalls 0, 0.1 .. 1",
+        "0..1",
+        "as above",
+        "matched as COCO does: VOC's own matching counts a box near a taken target as false at once",
+        "Everingham et al. 2010",
+    ),
+    define(
+        "ap@.5/all-point",
+        "area under the precision that is best at that recall or beyond",
+        "0..1",
+        "as above",
+        "matched as COCO does",
+        "Everingham et al. 2015",
+    ),
 ];
 
-/// A box of the ground truth.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Target {
-    /// Image it lies in.
-    pub image: i64,
-    /// Class.
-    pub category: i64,
-    /// x, y, width, height.
-    pub bounds: [f64; 4],
-    /// A crowd: any number of detections may match it, and none of them counts.
-    pub crowd: bool,
-}
+/// Definitions of the ids of `--kind detection3d`. Boxes are x, y, z, width, height, depth in one unit on all axes.
+pub static DEFINITIONS_3D: &[Definition] = &[
+    COUNTS[0],
+    COUNTS[1],
+    COUNTS[2],
+    define(
+        "ap@.1/coco101",
+        "mean over classes of the precision (best at that recall or beyond) at recall 0, 0.01 .. 1; IoU >= 0.1",
+        "0..1",
+        "no class has targets: undefined; classes without targets are left out",
+        "a tenth of a volume is a loose hit: small lesions need it",
+        "Baumgartner et al. 2021 (nnDetection)",
+    ),
+    define(
+        "ap@.5/coco101",
+        "the same at IoU >= 0.5",
+        "0..1",
+        "as above",
+        "half of a volume is four fifths along each axis",
+        "Baumgartner et al. 2021 (nnDetection)",
+    ),
+    define(
+        "map@[.1:.5]/coco101",
+        "mean over IoU 0.1, 0.15 .. 0.5",
+        "0..1",
+        "as above",
+        "not the [.5:.95] of images",
+        "Baumgartner et al. 2021 (nnDetection)",
+    ),
+    define(
+        "recall@.1/100",
+        "mean over classes of the recall at IoU >= 0.1 with at most 100 detections a volume",
+        "0..1",
+        "as above",
+        "blind to false positives",
+        "as ar@100 of COCO at one IoU",
+    ),
+];
 
-/// A box of the results.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Detection {
-    /// Image it lies in.
-    pub image: i64,
-    /// Class.
-    pub category: i64,
-    /// x, y, width, height.
-    pub bounds: [f64; 4],
-    /// Higher is surer.
-    pub score: f64,
-}
+/// Definitions of the ids of one operating point, for both kinds.
+pub static OPERATING: &[Definition] = &[
+    define(
+        "operating/precision",
+        "hits / detections with a score of at least the threshold; all classes together, IoU as in the settings",
+        "0..1",
+        "no detection: undefined",
+        "choose the threshold on other cases",
+        "count",
+    ),
+    define(
+        "operating/recall",
+        "hits / targets",
+        "0..1",
+        "no target: undefined",
+        "choose the threshold on other cases",
+        "count",
+    ),
+    define(
+        "operating/f1",
+        "2 hits / (detections + targets)",
+        "0..1",
+        "neither detections nor targets: undefined",
+        "choose the threshold on other cases",
+        "count",
+    ),
+    define(
+        "operating/f2",
+        "5 hits / (detections + 4 targets)",
+        "0..1",
+        "as above",
+        "weighs a missed target four times a false box",
+        "count",
+    ),
+    define(
+        "operating/fppi",
+        "false detections / images of the ground truth",
+        "0..inf",
+        "no image: undefined",
+        "count the images without targets too",
+        "count",
+    ),
+];
 
-/// Intersection over union of two boxes; over the detection's own area for a crowd.
-pub fn iou(detection: [f64; 4], target: [f64; 4], crowd: bool) -> f64 {
-    let overlap = |axis: usize| {
-        let (a, b) = (detection[axis] + detection[axis + 2], target[axis] + target[axis + 2]);
-        (a.min(b) - detection[axis].max(target[axis])).max(0.0)
-    };
-    let shared = overlap(0) * overlap(1);
-    let own = detection[2] * detection[3];
-    let whole = if crowd { own } else { own + target[2] * target[3] - shared };
-    if whole > 0.0 { shared / whole } else { 0.0 }
-}
-
-/// Every number of the family.
+/// Every number of boxes in images.
 pub fn measure(targets: &[Target], detections: &[Detection]) -> Measures {
-    let mut images: Vec<i64> =
-        targets.iter().map(|t| t.image).chain(detections.iter().map(|d| d.image)).collect();
-    images.sort_unstable();
-    images.dedup();
-    let mut categories: Vec<i64> = targets.iter().map(|t| t.category).collect();
-    categories.sort_unstable();
-    categories.dedup();
-    let curves: Vec<Vec<Curve>> = [100, 10, 1]
-        .map(|most| categories.par_iter().filter_map(|&c| of_class(targets, detections, c, most)).collect())
-        .into();
-    let mean = |curves: &[Curve], of: &dyn Fn(&Curve) -> f64| {
-        curves.iter().map(of).sum::<f64>() / curves.len() as f64
-    };
-    let all = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
-    let mut m = Measures::default();
-    m.put("images", images.len() as f64);
-    m.put("targets", targets.iter().filter(|t| !t.crowd).count() as f64);
-    m.put("detections", detections.len() as f64);
-    m.put("ap@.5/coco101", mean(&curves[0], &|c| c.precision[0]));
-    m.put("ap@.75/coco101", mean(&curves[0], &|c| c.precision[5]));
-    m.put("ap@[.5:.95]/coco101", mean(&curves[0], &|c| all(&c.precision)));
+    let overlaps: Vec<f64> = (0..10).map(|i| 0.5 + 0.05 * f64::from(i)).collect();
+    let curves: Vec<Vec<Curve>> =
+        [100, 10, 1].map(|most| of_classes(targets, detections, most, &overlaps)).into();
+    let mut m = counts(targets, detections);
+    m.put("ap@.5/coco101", over(&curves[0], |c| c.precision[0]));
+    m.put("ap@.75/coco101", over(&curves[0], |c| c.precision[5]));
+    m.put("ap@[.5:.95]/coco101", over(&curves[0], |c| mean(&c.precision)));
     for (id, curves) in ["ar@100", "ar@10", "ar@1"].into_iter().zip(&curves) {
-        m.put(id, mean(curves, &|c| all(&c.recall)));
+        m.put(id, over(curves, |c| mean(&c.recall)));
     }
+    m.put("ap@.5/11-point", over(&curves[0], |c| c.eleven));
+    m.put("ap@.5/all-point", over(&curves[0], |c| c.area));
     m
 }
 
-/// Average precision and last recall of a class, at IoU 0.5, 0.55 .. 0.95.
+/// Every number of boxes in volumes.
+pub fn measure_volumes(targets: &[Target<6>], detections: &[Detection<6>]) -> Measures {
+    let overlaps: Vec<f64> = (0..9).map(|i| 0.1 + 0.05 * f64::from(i)).collect();
+    let curves = of_classes(targets, detections, 100, &overlaps);
+    let mut m = counts(targets, detections);
+    m.put("ap@.1/coco101", over(&curves, |c| c.precision[0]));
+    m.put("ap@.5/coco101", over(&curves, |c| c.precision[8]));
+    m.put("map@[.1:.5]/coco101", over(&curves, |c| mean(&c.precision)));
+    m.put("recall@.1/100", over(&curves, |c| c.recall[0]));
+    m
+}
+
+/// Hits and errors of the detections with a score of at least `threshold`, all classes together.
+pub fn operating<const N: usize>(
+    targets: &[Target<N>],
+    detections: &[Detection<N>],
+    images: usize,
+    threshold: f64,
+    overlap: f64,
+) -> Measures {
+    let kept: Vec<Detection<N>> = detections.iter().filter(|d| d.score >= threshold).cloned().collect();
+    let mut classes: Vec<i64> =
+        targets.iter().map(|t| t.category).chain(kept.iter().map(|d| d.category)).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let (mut hits, mut misses) = (0.0, 0.0);
+    for class in classes {
+        for (_, outcomes) in scored(targets, &kept, class, usize::MAX, &[overlap]) {
+            hits += f64::from(u8::from(outcomes[0] == Outcome::Hit));
+            misses += f64::from(u8::from(outcomes[0] == Outcome::Miss));
+        }
+    }
+    let wanted = targets.iter().filter(|t| !t.crowd).count() as f64;
+    let mut m = Measures::default();
+    m.put("operating/precision", ratio(hits, hits + misses));
+    m.put("operating/recall", ratio(hits, wanted));
+    m.put("operating/f1", ratio(2.0 * hits, hits + misses + wanted));
+    m.put("operating/f2", ratio(5.0 * hits, hits + misses + 4.0 * wanted));
+    m.put("operating/fppi", ratio(misses, images as f64));
+    m
+}
+
+fn counts<const N: usize>(targets: &[Target<N>], detections: &[Detection<N>]) -> Measures {
+    let mut m = Measures::default();
+    m.put("images", images(targets.iter().map(|t| t.image), detections.iter().map(|d| d.image)).len() as f64);
+    m.put("targets", targets.iter().filter(|t| !t.crowd).count() as f64);
+    m.put("detections", detections.len() as f64);
+    m
+}
+
+/// Mean over classes; NaN without any.
+fn over(curves: &[Curve], of: impl Fn(&Curve) -> f64) -> f64 {
+    mean(&curves.iter().map(of).collect::<Vec<_>>())
+}
+
+/// Average precision and last recall of a class, per overlap, and other averages at the first one.
 struct Curve {
     precision: Vec<f64>,
     recall: Vec<f64>,
+    eleven: f64,
+    area: f64,
 }
 
-fn thresholds() -> Vec<f64> {
-    (0..10).map(|i| 0.5 + 0.05 * f64::from(i)).collect()
+fn of_classes<const N: usize>(
+    targets: &[Target<N>],
+    detections: &[Detection<N>],
+    most: usize,
+    overlaps: &[f64],
+) -> Vec<Curve> {
+    let mut classes: Vec<i64> = targets.iter().map(|t| t.category).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    classes.par_iter().filter_map(|&class| of_class(targets, detections, class, most, overlaps)).collect()
 }
 
-/// What a detection turned out to be, per threshold.
-#[derive(Clone, Copy, PartialEq)]
-enum Outcome {
-    Hit,
-    Miss,
-    Ignored,
-}
-
-fn of_class(targets: &[Target], detections: &[Detection], category: i64, most: usize) -> Option<Curve> {
-    let targets: Vec<&Target> = targets.iter().filter(|t| t.category == category).collect();
-    let count = targets.iter().filter(|t| !t.crowd).count() as f64;
+fn of_class<const N: usize>(
+    targets: &[Target<N>],
+    detections: &[Detection<N>],
+    class: i64,
+    most: usize,
+    overlaps: &[f64],
+) -> Option<Curve> {
+    let count = targets.iter().filter(|t| t.category == class && !t.crowd).count() as f64;
     if count == 0.0 {
         return None;
     }
-    let detections: Vec<&Detection> = detections.iter().filter(|d| d.category == category).collect();
-    let mut images: Vec<i64> =
-        targets.iter().map(|t| t.image).chain(detections.iter().map(|d| d.image)).collect();
-    images.sort_unstable();
-    images.dedup();
-    let mut scored: Vec<(f64, Vec<Outcome>)> = Vec::new();
-    for image in images {
-        let mut there: Vec<&Target> = targets.iter().filter(|t| t.image == image).copied().collect();
-        there.sort_by_key(|t| t.crowd);
-        let mut found: Vec<&Detection> = detections.iter().filter(|d| d.image == image).copied().collect();
-        found.sort_by(|a, b| b.score.total_cmp(&a.score));
-        found.truncate(most);
-        let outcomes: Vec<Vec<Outcome>> =
-            thresholds().into_iter().map(|t| matched(&there, &found, t)).collect();
-        for (i, detection) in found.iter().enumerate() {
-            scored.push((detection.score, outcomes.iter().map(|o| o[i]).collect()));
-        }
-    }
-    scored.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let (precision, recall) = (0..10).map(|t| average(&scored, t, count)).unzip();
-    Some(Curve { precision, recall })
-}
-
-/// Each detection, surest first, takes the free target with the largest IoU of at least `threshold`;
-/// crowds are looked at only when no target fits.
-fn matched(targets: &[&Target], detections: &[&Detection], threshold: f64) -> Vec<Outcome> {
-    let mut taken = vec![false; targets.len()];
-    let pick = |detection: &&Detection| {
-        let (mut best, mut chosen) = (threshold.min(1.0 - 1e-10), None::<usize>);
-        for (g, target) in targets.iter().enumerate() {
-            if taken[g] && !target.crowd {
-                continue;
-            }
-            if target.crowd && chosen.is_some_and(|c| !targets[c].crowd) {
-                break;
-            }
-            let overlap = iou(detection.bounds, target.bounds, target.crowd);
-            if overlap >= best {
-                (best, chosen) = (overlap, Some(g));
-            }
-        }
-        match chosen {
-            Some(g) => {
-                taken[g] = true;
-                if targets[g].crowd { Outcome::Ignored } else { Outcome::Hit }
-            }
-            None => Outcome::Miss,
-        }
-    };
-    detections.iter().map(pick).collect()
-}
-
-/// 101-point average precision and the last recall at one threshold.
-fn average(scored: &[(f64, Vec<Outcome>)], threshold: usize, count: f64) -> (f64, f64) {
-    let (mut hits, mut misses) = (0.0, 0.0);
-    let (mut recall, mut precision) = (Vec::new(), Vec::new());
-    // Ignored detections leave both counts as they are, which repeats a point.
-    for (_, outcomes) in scored {
-        match outcomes[threshold] {
-            Outcome::Hit => hits += 1.0,
-            Outcome::Miss => misses += 1.0,
-            Outcome::Ignored => {}
-        }
-        recall.push(hits / count);
-        precision.push(hits / (hits + misses + f64::EPSILON));
-    }
-    for i in (1..precision.len()).rev() {
-        precision[i - 1] = precision[i - 1].max(precision[i]);
-    }
-    // Points as numpy's linspace makes them, so that a recall of exactly 0.29 falls on the same side.
-    let at = |i: u32| {
-        let wanted = if i == 100 { 1.0 } else { f64::from(i) * 0.01 };
-        precision.get(recall.partition_point(|r| *r < wanted)).copied().unwrap_or(0.0)
-    };
-    ((0..=100).map(at).sum::<f64>() / 101.0, recall.last().copied().unwrap_or(0.0))
+    let scored = scored(targets, detections, class, most, overlaps);
+    let ranked: Vec<Ranked> = (0..overlaps.len()).map(|t| Ranked::new(&scored, t, count)).collect();
+    Some(Curve {
+        precision: ranked.iter().map(|r| r.average(100)).collect(),
+        recall: ranked.iter().map(|r| r.recall.last().copied().unwrap_or(0.0)).collect(),
+        eleven: ranked[0].average(10),
+        area: ranked[0].area(),
+    })
 }
 
 #[cfg(test)]
@@ -248,5 +302,23 @@ mod tests {
         assert!(measure(&[], &[found(0.5)]).number("ap@.5/coco101").is_nan());
         assert_eq!(iou(bounds, [5.0, 0.0, 10.0, 10.0], false), 1.0 / 3.0);
         assert_eq!(iou(bounds, [0.0, 0.0, 100.0, 100.0], true), 1.0);
+    }
+
+    #[test]
+    fn boxes_of_volumes_and_an_operating_point() {
+        let bounds = [0.0, 0.0, 0.0, 10.0, 10.0, 10.0];
+        let shifted = [5.0, 0.0, 0.0, 10.0, 10.0, 10.0];
+        assert_eq!(iou(bounds, shifted, false), 1.0 / 3.0);
+        let targets = [1, 2].map(|image| Target { image, category: 1, bounds, crowd: false });
+        let found = |image, bounds, score| Detection { image, category: 1, bounds, score };
+        let all = [found(1, bounds, 0.9), found(2, shifted, 0.8), found(1, shifted, 0.1)];
+        let m = measure_volumes(&targets, &all);
+        assert!((m.number("ap@.1/coco101") - 1.0).abs() < 1e-12);
+        // Half of the recalls: 0 to 0.5 are 51 of 101.
+        assert!((m.number("ap@.5/coco101") - 51.0 / 101.0).abs() < 1e-12);
+        let m = operating(&targets, &all, 4, 0.5, 0.5);
+        assert_eq!((m.number("operating/precision"), m.number("operating/recall")), (0.5, 0.5));
+        assert_eq!((m.number("operating/fppi"), m.number("operating/f2")), (0.25, 5.0 / 10.0));
+        assert!(operating(&targets[..0], &all[..0], 0, 0.5, 0.5).number("operating/f1").is_nan());
     }
 }

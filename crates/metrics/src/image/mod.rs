@@ -2,13 +2,15 @@
 
 mod information;
 pub mod ssim;
+pub mod tissue;
 
 use crate::measures::{Definition, Measures, define, ratio};
 use crate::statistics::correlation::pearson;
 use galen_core::{Error, Result};
 
 /// Definitions of the ids of `--kind image`.
-pub static DEFINITIONS: &[&[Definition]] = &[ERRORS, information::DEFINITIONS, ssim::DEFINITIONS];
+pub static DEFINITIONS: &[&[Definition]] =
+    &[ERRORS, information::DEFINITIONS, ssim::DEFINITIONS, tissue::DEFINITIONS];
 
 static ERRORS: &[Definition] = &[
     define(

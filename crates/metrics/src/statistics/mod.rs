@@ -7,6 +7,7 @@ pub mod multiplicity;
 pub mod permutation;
 pub mod ranking;
 pub mod ranks;
+pub mod scaling;
 pub mod wilcoxon;
 
 use crate::measures::Definition;

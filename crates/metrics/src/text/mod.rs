@@ -2,6 +2,8 @@
 
 pub mod bleu;
 pub mod chrf;
+pub mod embedded;
+pub mod labels;
 pub mod meteor;
 pub mod rouge;
 pub mod stemmer;
@@ -12,8 +14,15 @@ use galen_core::{Error, Result};
 use std::collections::BTreeMap;
 
 /// Definitions of the ids of `--kind text`.
-pub static DEFINITIONS: &[&[Definition]] =
-    &[ANSWERS, rouge::DEFINITIONS, bleu::DEFINITIONS, chrf::DEFINITIONS, meteor::DEFINITIONS];
+pub static DEFINITIONS: &[&[Definition]] = &[
+    ANSWERS,
+    rouge::DEFINITIONS,
+    bleu::DEFINITIONS,
+    chrf::DEFINITIONS,
+    meteor::DEFINITIONS,
+    labels::DEFINITIONS,
+    embedded::DEFINITIONS,
+];
 
 static ANSWERS: &[Definition] = &[
     define("n", "pairs", "0..inf", "0", "-", "count"),

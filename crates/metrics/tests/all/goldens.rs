@@ -1,24 +1,25 @@
 //! Every family against the values of its reference packages (`goldens/metrics.py` makes them; the
 //! versions stand in each file). One relative millionth everywhere.
 
+use crate::tally::Tally;
 use galen_kernels::components::Connectivity;
 use galen_metrics::agreement::Ratings;
 use galen_metrics::classification::{Binary, Multiclass, Multilabel};
 use galen_metrics::detection::coco::{self, Detection, Target};
 use galen_metrics::detection::froc::Candidates;
-use galen_metrics::image::Images;
+use galen_metrics::image::{Images, tissue};
 use galen_metrics::masks::{Pair, conventions, lesions};
-use galen_metrics::statistics::{correlation, mcnemar, multiplicity, permutation, wilcoxon};
+use galen_metrics::statistics::{correlation, delong, mcnemar, multiplicity, permutation, wilcoxon};
 use galen_metrics::survival::{Predicted, Survival};
-use galen_metrics::{Measures, catalogue, conformal, fairness, features, registration, text};
+use galen_metrics::{Measures, catalogue, conformal, fairness, features, generation, registration, text};
 use serde_json::Value as Json;
 use std::collections::BTreeMap;
 
-fn numbers(json: &Json) -> Vec<f64> {
+pub fn numbers(json: &Json) -> Vec<f64> {
     json.as_array().unwrap().iter().map(|v| v.as_f64().unwrap_or(f64::NAN)).collect()
 }
 
-fn matrix(json: &Json) -> Vec<Vec<f64>> {
+pub fn matrix(json: &Json) -> Vec<Vec<f64>> {
     json.as_array().unwrap().iter().map(numbers).collect()
 }
 
@@ -100,6 +101,13 @@ fn tests(input: &Json) -> Measures {
         m.put("pearson", correlation::pearson(&a, &b));
         m.put("spearman", correlation::spearman(&a, &b));
         m.put("kendall-tau-b", correlation::kendall_tau_b(&a, &b));
+        if !input["label"].is_null() {
+            let labels: Vec<bool> = numbers(&input["label"]).iter().map(|l| *l == 1.0).collect();
+            let (difference, z, p) = delong::paired_test(&labels, &a, &b);
+            m.put("delong/auroc-difference", difference);
+            m.put("delong/z", z);
+            m.put("delong/p", p);
+        }
     }
     m
 }
@@ -132,11 +140,11 @@ fn registered(input: &Json) -> Measures {
     registration::deformation(&numbers(&input["field"]), size.try_into().unwrap()).unwrap()
 }
 
-fn boxes(input: &Json) -> Measures {
+fn boxes<const N: usize>(input: &Json) -> (Vec<Target<N>>, Vec<Detection<N>>) {
     let list = |name: &str| input[name].as_array().unwrap().clone();
     let bounds = |v: &Json| numbers(&v["bbox"]).try_into().unwrap();
     let whole = |v: &Json, name: &str| v[name].as_i64().unwrap();
-    let targets: Vec<Target> = list("targets")
+    let targets = list("targets")
         .iter()
         .map(|t| Target {
             image: whole(t, "image_id"),
@@ -145,7 +153,7 @@ fn boxes(input: &Json) -> Measures {
             crowd: whole(t, "iscrowd") == 1,
         })
         .collect();
-    let detections: Vec<Detection> = list("detections")
+    let detections = list("detections")
         .iter()
         .map(|d| Detection {
             image: whole(d, "image_id"),
@@ -154,7 +162,7 @@ fn boxes(input: &Json) -> Measures {
             score: d["score"].as_f64().unwrap(),
         })
         .collect();
-    coco::measure(&targets, &detections)
+    (targets, detections)
 }
 
 fn candidates(input: &Json, options: &Json) -> Measures {
@@ -170,15 +178,27 @@ fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
             let table = Binary::new(&numbers(&input["label"]), &numbers(&input["score"])).unwrap();
             let mut m = table.measure(0.5, 0.2);
             m.append(table.intervals(None, 0));
+            if let Some(fitted) = input.get("calibration") {
+                let other = Binary::new(&numbers(&fitted["label"]), &numbers(&fitted["score"])).unwrap();
+                m.append(table.recalibrated(&other));
+            }
             m
         }
-        "multiclass" => table(input).measure(),
+        "multiclass" => {
+            let mut m = table(input).measure();
+            if let Some(fitted) = input.get("calibration") {
+                m.append(table(input).recalibrated(&table(fitted)).unwrap());
+            }
+            m
+        }
         "multilabel" => Multilabel::new(&matrix(&input["y"]), matrix(&input["s"])).unwrap().measure(),
         "survival" => survival(input, options["tau"].as_f64().unwrap()),
         "agreement" => Ratings::new(matrix(&input["rows"])).unwrap().measure(),
         "fairness" => {
             let groups = names(&input["group"]).unwrap();
-            fairness::measure(&numbers(&input["label"]), &numbers(&input["score"]), &groups, 0.5).unwrap().0
+            fairness::measure(&numbers(&input["label"]), &numbers(&input["score"]), &groups, 0.5, 0)
+                .unwrap()
+                .0
         }
         "conformal" => {
             let alpha = options["alpha"].as_f64().unwrap();
@@ -187,7 +207,14 @@ fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
         "tests" => tests(input),
         "text" => {
             let pairs: Vec<(String, String)> = serde_json::from_value(input["pairs"].clone()).unwrap();
-            text::measure(&pairs).unwrap()
+            let mut m = text::measure(&pairs).unwrap();
+            if !input["labels"].is_null() {
+                let labels: Vec<_> = serde_json::from_value(input["labels"].clone()).unwrap();
+                text::labels::measure(&labels, &mut m);
+                let vectors: Vec<_> = serde_json::from_value(input["vectors"].clone()).unwrap();
+                text::embedded::measure(&vectors, &mut m).unwrap();
+            }
+            m
         }
         "seg" => conventions::measure(&pair(input), options["tolerance"].as_f64().unwrap()),
         "lesion" => {
@@ -198,13 +225,37 @@ fn measure(kind: &str, input: &Json, options: &Json) -> Measures {
             };
             lesions::measure(&pair(input), connectivity)
         }
+        "image" if !input["tissues"].is_null() => {
+            let map: Vec<u16> = numbers(&input["tissues"]).iter().map(|v| *v as u16).collect();
+            tissue::measure(&numbers(&input["reference"]), &numbers(&input["image"]), &map, [1, 2]).unwrap()
+        }
         "image" => images(input, options["data_range"].as_f64().unwrap()),
+        "features" if !input["class_probabilities"].is_null() => {
+            generation::inception(&matrix(&input["class_probabilities"])).unwrap()
+        }
+        "features" if !input["stacks"].is_null() => {
+            let (shape, stacks) = (numbers(&input["shape"]), matrix(&input["stacks"]));
+            let shape = [shape[0] as usize, shape[1] as usize, shape[2] as usize];
+            generation::perceptual(&stacks[0], &stacks[1], shape).unwrap()
+        }
         "features" => {
             let (real, generated) = (matrix_of(&input["real"]), matrix_of(&input["generated"]));
             features::measure(real.as_ref(), generated.as_ref()).unwrap()
         }
         "registration" => registered(input),
-        "detection2d" => boxes(input),
+        "detection2d" => {
+            let (targets, detections) = boxes(input);
+            let mut m = coco::measure(&targets, &detections);
+            m.append(coco::operating(&targets, &detections, 1, 0.5, 0.5));
+            m
+        }
+        "detection3d" => {
+            let (targets, detections) = boxes(input);
+            let mut m = coco::measure_volumes(&targets, &detections);
+            let images = options["images"].as_u64().unwrap() as usize;
+            m.append(coco::operating(&targets, &detections, images, 0.5, 0.1));
+            m
+        }
         "froc" => candidates(input, options),
         other => panic!("{other}: no such family"),
     }
@@ -219,63 +270,6 @@ fn difference(found: f64, expected: f64) -> f64 {
         return f64::INFINITY;
     }
     (found - expected).abs() / expected.abs().max(1e-3)
-}
-
-/// What the comparisons of one id found.
-#[derive(Debug, Clone, Default)]
-pub struct Tally {
-    /// Largest relative difference.
-    pub worst: f64,
-    /// Cases.
-    pub cases: usize,
-    /// Of these: a mask or class is empty.
-    pub empty: usize,
-    /// A mask of one voxel.
-    pub one: usize,
-    /// A grid whose voxels are no cubes.
-    pub anisotropic: usize,
-    /// Equal scores, times or values.
-    pub tied: usize,
-    /// The expected value is undefined or infinite.
-    pub undefined: usize,
-}
-
-impl Tally {
-    fn add(&mut self, input: &Json, expected: &Json, difference: f64) {
-        let masks = || ["reference", "prediction"].map(|name| &input[name]);
-        // Runs alternate, background first.
-        let inside = |runs: &Json| numbers(runs).iter().skip(1).step_by(2).sum::<f64>();
-        let spacing = if input["spacing"].is_array() { numbers(&input["spacing"]) } else { Vec::new() };
-        let labels = input["label"].as_array().map(|_| numbers(&input["label"]));
-        let of_one_class =
-            labels.is_some_and(|labels| labels.iter().filter(|l| **l == labels[0]).count() == labels.len());
-        let in_space = !spacing.is_empty();
-        let counts = if in_space { masks().map(inside) } else { [f64::NAN; 2] };
-        let tied = ["score", "risk", "a", "hits", "p"].iter().any(|name| has_ties(&input[*name]));
-        self.worst = self.worst.max(difference);
-        self.cases += 1;
-        self.empty += usize::from(counts.contains(&0.0) || of_one_class);
-        self.one += usize::from(counts.contains(&1.0));
-        self.anisotropic += usize::from(spacing.windows(2).any(|pair| pair[0] != pair[1]));
-        self.tied += usize::from(tied);
-        self.undefined += usize::from(expected.is_string());
-    }
-}
-
-/// Is a number there twice (in a list, or in a column of a list of rows)?
-fn has_ties(values: &Json) -> bool {
-    let Some(list) = values.as_array() else { return false };
-    if list.first().is_some_and(Json::is_array) {
-        let rows: Vec<Vec<f64>> = matrix(values);
-        return (0..rows[0].len())
-            .any(|c| twice(rows.iter().filter_map(|row| row.get(c).copied()).collect()));
-    }
-    twice(numbers(values))
-}
-
-fn twice(mut values: Vec<f64>) -> bool {
-    values.sort_by(f64::total_cmp);
-    values.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 /// Tallies per id, the packages with their versions, and what is off.
@@ -321,6 +315,26 @@ fn golden_values_of_every_family() {
         failures.extend(failed);
     }
     assert!(failures.is_empty(), "{} differ:\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn golden_intervals_of_drawn_cases_are_those_of_scipy_within_the_error_of_drawing() {
+    let path = format!("{}/tests/goldens/binary.json", env!("CARGO_MANIFEST_DIR"));
+    let file: Json = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut compared = 0;
+    for case in file["cases"].as_array().unwrap().iter().filter(|case| case["scipy_bootstrap"].is_object()) {
+        let m = measure("binary", &case["input"], &case["options"]);
+        for method in ["percentile", "bca"] {
+            for (end, expected) in ["low", "high"].into_iter().zip(numbers(&case["scipy_bootstrap"][method]))
+            {
+                let found = m.number(&format!("auroc-ci95/{method}/{end}"));
+                // The standard error of such a percentile of 2000 draws is 0.0015 here.
+                assert!((found - expected).abs() < 0.006, "{method} {end}: {found}, scipy {expected}");
+                compared += 1;
+            }
+        }
+    }
+    assert_eq!(compared, 4);
 }
 
 /// Ids that every release must measure, by kind.

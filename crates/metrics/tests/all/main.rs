@@ -4,3 +4,4 @@ mod goldens;
 mod nnunet_summary;
 mod surface_conventions;
 mod table;
+mod tally;

@@ -28,6 +28,11 @@ impl Columns {
         let names = if headed { rows.remove(0) } else { Vec::new() };
         let names: Vec<String> =
             names.into_iter().map(|n| n.trim_start_matches('\u{feff}').to_lowercase()).collect();
+        let twice = (1..names.len()).find(|&i| !names[i].is_empty() && names[..i].contains(&names[i]));
+        if let Some(twice) = twice {
+            let what = format!("the column `{}` is there twice", names[twice]);
+            return Err(Error::input(file.display(), what, "rename one of them, or remove it"));
+        }
         if rows.is_empty() {
             return Err(Error::input(file.display(), "holds no rows", "give a CSV with one row per case"));
         }

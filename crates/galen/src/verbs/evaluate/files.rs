@@ -8,6 +8,7 @@ use galen_metrics::detection::coco::{Detection, Target};
 use galen_metrics::detection::froc::Candidates;
 use galen_metrics::image::Images;
 use galen_metrics::masks::Pair;
+use galen_metrics::text::embedded::Vectors;
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -87,6 +88,25 @@ fn voxels(file: &Path) -> Result<([usize; 3], Vec<f64>)> {
     Ok((volume.geometry.size, volume.channel_f32(0).iter().map(|v| f64::from(*v)).collect()))
 }
 
+/// Rows of a matrix in `.npy`.
+pub fn rows(file: &Path) -> Result<Vec<Vec<f64>>> {
+    let array = array(file)?;
+    let [_, columns] = array.shape[..] else {
+        let what = format!("has {} axes", array.shape.len());
+        return Err(Error::input(file.display(), what, "give a matrix: images x classes"));
+    };
+    Ok(array.values.chunks(columns.max(1)).map(<[f64]>::to_vec).collect())
+}
+
+/// A stack of feature maps `[image, channel, y, x]` with its places joined; `None` for arrays of other axes.
+pub fn stack(file: &Path) -> Result<Option<([usize; 3], Vec<f64>)>> {
+    let array = array(file)?;
+    Ok(match array.shape[..] {
+        [images, channels, y, x] => Some(([images, channels, y * x], array.values)),
+        _ => None,
+    })
+}
+
 /// A matrix of features, one row per image.
 pub fn features(file: &Path) -> Result<Mat<f64>> {
     let array = array(file)?;
@@ -114,7 +134,7 @@ struct Named {
 struct Annotation {
     image_id: i64,
     category_id: i64,
-    bbox: [f64; 4],
+    bbox: Vec<f64>,
     #[serde(default)]
     iscrowd: u8,
 }
@@ -123,7 +143,7 @@ struct Annotation {
 struct Found {
     image_id: i64,
     category_id: i64,
-    bbox: [f64; 4],
+    bbox: Vec<f64>,
     score: f64,
 }
 
@@ -139,8 +159,24 @@ pub fn coco_images(truth: &Path) -> Result<Vec<i64>> {
 
 const TRUTH: &str = "give COCO ground truth: images, annotations, categories";
 
-/// Ground truth and results in COCO's JSON.
-pub fn coco(results: &Path, truth: &Path) -> Result<(Vec<Target>, Vec<Detection>)> {
+/// A box of `N` numbers; in one with the wrong number, or an impossible one, nothing is guessed.
+fn bounds<const N: usize>(numbers: &[f64], place: &dyn Fn() -> String) -> Result<[f64; N]> {
+    let remedy = if N == 6 {
+        "boxes of volumes are x, y, z, width, height, depth"
+    } else {
+        "boxes are x, y, width, height (--kind detection3d takes six numbers)"
+    };
+    let Ok(bounds) = <[f64; N]>::try_from(numbers) else {
+        return Err(Error::input(place(), format!("a box of {} numbers", numbers.len()), remedy));
+    };
+    if bounds.iter().any(|v| !v.is_finite()) || bounds[N / 2..].iter().any(|size| *size < 0.0) {
+        return Err(Error::input(place(), "the box has a negative size, or is no number", remedy));
+    }
+    Ok(bounds)
+}
+
+/// Ground truth and results in COCO's JSON, with `N` numbers a box.
+pub fn coco<const N: usize>(results: &Path, truth: &Path) -> Result<(Vec<Target<N>>, Vec<Detection<N>>)> {
     let known: Truth = json(truth, TRUTH)?;
     let found: Vec<Found> = json(results, "give COCO results: a list of image_id, category_id, bbox, score")?;
     let images: BTreeSet<i64> = known.images.iter().map(|i| i.id).collect();
@@ -156,20 +192,34 @@ pub fn coco(results: &Path, truth: &Path) -> Result<(Vec<Target>, Vec<Detection>
             let what = format!("the category {} is unknown to the ground truth", d.category_id);
             return Err(Error::input(place, what, "use the category numbers of the ground truth"));
         }
-        if !d.score.is_finite() || d.bbox.iter().any(|v| !v.is_finite()) || d.bbox[2] < 0.0 || d.bbox[3] < 0.0
-        {
-            return Err(Error::input(place, "score or box is no number", "boxes are x, y, width, height"));
+        if !d.score.is_finite() {
+            return Err(Error::input(place, format!("the score {} is no number", d.score), "give numbers"));
         }
     }
-    let target = |a: Annotation| Target {
-        image: a.image_id,
-        category: a.category_id,
-        bounds: a.bbox,
-        crowd: a.iscrowd != 0,
+    let target = |(row, a): (usize, &Annotation)| {
+        let place = || format!("{}: annotation {}", truth.display(), row + 1);
+        if !images.contains(&a.image_id) {
+            let what = format!("the image {} is not among the images", a.image_id);
+            return Err(Error::input(place(), what, "list every image under images"));
+        }
+        Ok(Target {
+            image: a.image_id,
+            category: a.category_id,
+            bounds: bounds(&a.bbox, &place)?,
+            crowd: a.iscrowd != 0,
+        })
     };
-    let detection =
-        |d: Found| Detection { image: d.image_id, category: d.category_id, bounds: d.bbox, score: d.score };
-    Ok((known.annotations.into_iter().map(target).collect(), found.into_iter().map(detection).collect()))
+    let detection = |(row, d): (usize, &Found)| {
+        let place = || format!("{}: result {}", results.display(), row + 1);
+        Ok(Detection {
+            image: d.image_id,
+            category: d.category_id,
+            bounds: bounds(&d.bbox, &place)?,
+            score: d.score,
+        })
+    };
+    let targets = known.annotations.iter().enumerate().map(target).collect::<Result<_>>()?;
+    Ok((targets, found.iter().enumerate().map(detection).collect::<Result<_>>()?))
 }
 
 fn json<T: for<'de> Deserialize<'de>>(file: &Path, remedy: &str) -> Result<T> {
@@ -212,23 +262,56 @@ struct Line {
     #[serde(rename = "ref")]
     reference: String,
     hyp: String,
+    ref_labels: Option<BTreeSet<String>>,
+    hyp_labels: Option<BTreeSet<String>>,
+    ref_vectors: Option<Vectors>,
+    hyp_vectors: Option<Vectors>,
 }
 
-/// Pairs `(reference, hypothesis)`, one JSON object per line.
-pub fn texts(file: &Path) -> Result<Vec<(String, String)>> {
+/// Texts with what a labeller or an encoder made of them.
+pub struct Texts {
+    /// `(reference, hypothesis)`.
+    pub pairs: Vec<(String, String)>,
+    /// Findings of both, when every line names them.
+    pub labels: Option<Vec<(BTreeSet<String>, BTreeSet<String>)>>,
+    /// Vectors of the words of both, when every line has them.
+    pub vectors: Option<Vec<(Vectors, Vectors)>>,
+}
+
+/// Pairs of reference and hypothesis, one JSON object per line.
+pub fn texts(file: &Path) -> Result<Texts> {
     let text = std::fs::read_to_string(file).map_err(|error| Error::system(file.display(), &error))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
-    lines
-        .map(|(row, line)| {
-            let pair: Line = serde_json::from_str(line).map_err(|error| {
-                let place = format!("{}: line {}", file.display(), row + 1);
-                Error::input(
-                    place,
-                    error,
-                    "give one object with ref and hyp per line; a missing answer is \"\"",
-                )
-            })?;
-            Ok((pair.reference, pair.hyp))
-        })
-        .collect()
+    let (mut pairs, mut labels, mut vectors) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, line) in lines {
+        let place = || format!("{}: line {}", file.display(), row + 1);
+        let line: Line = serde_json::from_str(line).map_err(|error| {
+            Error::input(
+                place(),
+                error,
+                "give one object with ref and hyp per line; a missing answer is \"\"",
+            )
+        })?;
+        pairs.push((line.reference, line.hyp));
+        labels.extend(line.ref_labels.zip(line.hyp_labels));
+        vectors.extend(line.ref_vectors.zip(line.hyp_vectors));
+        for (name, n) in [("labels", labels.len()), ("vectors", vectors.len())] {
+            // On every line or on none: some would be an average of what is easy.
+            if n != 0 && n != pairs.len() {
+                let what = format!("ref_{name} and hyp_{name} are not on every line");
+                return Err(Error::input(
+                    place(),
+                    what,
+                    "give both on every line, empty lists where there are none",
+                ));
+            }
+        }
+    }
+    let all = pairs.len();
+    let whole = |n: usize| n == all && n > 0;
+    Ok(Texts {
+        labels: whole(labels.len()).then_some(labels),
+        vectors: whole(vectors.len()).then_some(vectors),
+        pairs,
+    })
 }

@@ -7,6 +7,7 @@ use galen_metrics::classification::{Binary, Multiclass, Multilabel};
 use galen_metrics::statistics::{correlation, delong, mcnemar, multiplicity, permutation, wilcoxon};
 use galen_metrics::survival::{Predicted, Survival};
 use galen_metrics::{Measures, registration};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 const LABEL: &[&str] = &["label", "y", "y_true", "target"];
@@ -54,10 +55,69 @@ pub fn multilabel(file: &Path) -> Result<Multilabel> {
     Multilabel::new(&table.numbered("y")?, table.numbered("s")?).map_err(|e| e.within(file.display()))
 }
 
-/// Columns `label,score,group`.
-pub fn groups(file: &Path) -> Result<(Vec<f64>, Vec<f64>, Vec<String>)> {
+/// Labels and scores with the columns that divide the cases.
+pub struct Grouped {
+    /// 0 or 1.
+    pub labels: Vec<f64>,
+    /// Probabilities.
+    pub scores: Vec<f64>,
+    /// Name of each column and the group of each case in it.
+    pub attributes: Vec<(String, Vec<String>)>,
+}
+
+/// Columns `label,score` and those of `by` (without any: `group`); `bands` cut columns of numbers.
+pub fn grouped(file: &Path, by: &[String], bands: &[String]) -> Result<Grouped> {
     let table = Columns::read(file)?;
-    Ok((table.numbers(LABEL)?, table.numbers(SCORE)?, table.texts(&["group"])?))
+    let names = if by.is_empty() { vec!["group".to_owned()] } else { by.to_vec() };
+    let mut limits = BTreeMap::new();
+    for text in bands {
+        let wrong = || {
+            let what = format!("`{text}` is no column with limits");
+            Error::input("--bands", what, "give a column, a colon and rising numbers, e.g. age:40,65")
+        };
+        let (name, cuts) = text.split_once(':').ok_or_else(wrong)?;
+        let cuts: Vec<f64> =
+            cuts.split(',').map(|c| c.trim().parse().map_err(|_| wrong())).collect::<Result<_>>()?;
+        if cuts.windows(2).any(|pair| pair[0] >= pair[1]) || cuts.iter().any(|cut| !cut.is_finite()) {
+            return Err(wrong());
+        }
+        if !names.iter().any(|known| known.eq_ignore_ascii_case(name)) {
+            let what = format!("`{name}` is no column that divides the cases");
+            return Err(Error::input("--bands", what, format!("choose from {}", names.join(", "))));
+        }
+        limits.insert(name.to_lowercase(), cuts);
+    }
+    let mut attributes: Vec<(String, Vec<String>)> = Vec::new();
+    for name in names {
+        let column = name.to_lowercase();
+        if attributes.iter().any(|(known, _)| *known == column) {
+            return Err(Error::input("--by", format!("`{name}` is there twice"), "name each column once"));
+        }
+        let groups = match limits.get(&column) {
+            Some(cuts) => table.numbers(&[&column])?.iter().map(|value| band(*value, cuts)).collect(),
+            None => table.texts(&[&column])?,
+        };
+        if let Some(row) = groups.iter().position(|group| group.is_empty()) {
+            let place = format!("{}: row {}", file.display(), row + 1);
+            let what = format!("column `{column}` is empty");
+            return Err(Error::input(place, what, "write for example unknown, which is a group too"));
+        }
+        attributes.push((column, groups));
+    }
+    let (labels, scores) = (table.numbers(LABEL)?, table.numbers(SCORE)?);
+    Ok(Grouped { labels, scores, attributes })
+}
+
+/// Name of the band that holds a value: a limit belongs to the band above it.
+fn band(value: f64, limits: &[f64]) -> String {
+    let at = limits.partition_point(|limit| *limit <= value);
+    match (at.checked_sub(1).map(|i| limits[i]), limits.get(at)) {
+        _ if value.is_nan() => "unknown".into(),
+        (None, Some(high)) => format!("below {high}"),
+        (Some(low), Some(high)) => format!("{low} to below {high}"),
+        (Some(low), None) => format!("{low} and above"),
+        (None, None) => "all".into(),
+    }
 }
 
 /// Columns `time,event,risk[,group]`.

@@ -1,6 +1,7 @@
 //! `galen evaluate --kind`: one table or pair of files in, every number of its family under its id out.
 
 mod options;
+mod pairs;
 mod report;
 mod text;
 
@@ -10,12 +11,8 @@ pub use report::write_figures;
 use super::{Arguments, files, inputs};
 use crate::session::{Exit, Session};
 use galen_core::{Error, Result};
-use galen_kernels::components::Connectivity;
 use galen_metrics::catalogue::{definition, tool};
-use galen_metrics::detection::coco;
-use galen_metrics::masks::{conventions as mask_conventions, lesions};
-use galen_metrics::{Definition, Measures, conformal, fairness, features, registration, text as texts};
-use rayon::prelude::*;
+use galen_metrics::{Definition, Measures, conformal, fairness, text as texts};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,10 +30,34 @@ struct Document {
     /// Numbers of each label when there are several; `values` are their means.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<u16, Measures>,
+    /// Name of the column that `values` and `groups` are about.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    attribute: String,
+    /// Groups of the first attribute, which `values` are about.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     groups: Vec<fairness::Group>,
+    /// Gaps and groups of each attribute when there are several.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    attributes: Vec<Attribute>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     definitions: Vec<&'static Definition>,
+}
+
+/// A column that divides the cases, such as sex, age, site or scanner.
+#[derive(Serialize)]
+struct Attribute {
+    name: String,
+    values: Measures,
+    groups: Vec<fairness::Group>,
+}
+
+impl Document {
+    /// Each attribute with its groups; the first one alone has no entry of its own.
+    fn attributes(&self) -> impl Iterator<Item = (&str, &[fairness::Group])> {
+        let alone = self.attributes.is_empty() && !self.groups.is_empty();
+        let first = alone.then_some((self.attribute.as_str(), &self.groups[..]));
+        first.into_iter().chain(self.attributes.iter().map(|a| (a.name.as_str(), &a.groups[..])))
+    }
 }
 
 /// Measures what `--kind` says.
@@ -53,7 +74,9 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         settings: BTreeMap::new(),
         values: Measures::default(),
         labels: BTreeMap::new(),
+        attribute: String::new(),
         groups: Vec::new(),
+        attributes: Vec::new(),
         definitions: Vec::new(),
     };
     measure(arguments, kind, &mut document)?;
@@ -79,8 +102,11 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
     if kind == "conformal" {
         return conformal_sets(options, document);
     }
-    if ["seg", "lesion", "detection2d", "image", "features", "registration"].contains(&kind) {
-        return two_files(arguments, kind, document);
+    if kind == "features" && arguments.pred.is_none() && arguments.reference.is_none() {
+        return pairs::generated_classes(options, document);
+    }
+    if ["seg", "lesion", "detection2d", "detection3d", "image", "features", "registration"].contains(&kind) {
+        return pairs::two_files(arguments, kind, document);
     }
     let files: Vec<PathBuf> = options.input.iter().chain(&arguments.pred).cloned().collect();
     let Some(file) = files.first() else {
@@ -120,20 +146,57 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
             let (table, patients) = inputs::binary_of_patients(file)?;
             let mut values = table.measure(threshold, pt);
             values.append(table.intervals(patients.as_deref(), seed));
+            if let Some(calibration) = &options.calibration {
+                settings.insert("fitted-on", calibration.display().to_string().into());
+                values.append(table.recalibrated(&inputs::binary(calibration)?));
+            }
             values
         }
-        "multiclass" => inputs::multiclass(file)?.measure(),
+        "multiclass" => {
+            let table = inputs::multiclass(file)?;
+            let mut values = table.measure();
+            if let Some(calibration) = &options.calibration {
+                settings.insert("fitted-on", calibration.display().to_string().into());
+                let fitted = table.recalibrated(&inputs::multiclass(calibration)?);
+                values.append(fitted.map_err(|error| error.within(file.display()))?);
+            }
+            values
+        }
         "multilabel" => inputs::multilabel(file)?.measure(),
         "agreement" => inputs::ratings(file)?.measure(),
         "fairness" => {
             let threshold = probability("--threshold", options.threshold, 0.5, 1.0)?;
-            let (labels, scores, groups) = inputs::groups(file)?;
-            let (values, groups) = fairness::measure(&labels, &scores, &groups, threshold)
-                .map_err(|error| error.within(file.display()))?;
-            document.groups = groups;
+            let seed = options.seed.unwrap_or(0);
+            settings.insert("seed", seed.into());
+            let table = inputs::grouped(file, &options.by, &options.bands)?;
+            let mut attributes = Vec::new();
+            for (name, groups) in table.attributes {
+                let (values, groups) =
+                    fairness::measure(&table.labels, &table.scores, &groups, threshold, seed)
+                        .map_err(|error| error.within(&name).within(file.display()))?;
+                attributes.push(Attribute { name, values, groups });
+            }
+            let several = attributes.len() > 1;
+            let Some(first) = attributes.first() else {
+                return Err(Error::bug("fairness", "no column divides the cases"));
+            };
+            let values = first.values.clone();
+            (document.attribute, document.groups) = (first.name.clone(), first.groups.clone());
+            document.attributes = if several { attributes } else { Vec::new() };
             values
         }
-        "text" => texts::measure(&files::texts(file)?).map_err(|error| error.within(file.display()))?,
+        "text" => {
+            let read = files::texts(file)?;
+            let mut values = texts::measure(&read.pairs).map_err(|error| error.within(file.display()))?;
+            if let Some(labels) = &read.labels {
+                texts::labels::measure(labels, &mut values);
+            }
+            if let Some(vectors) = &read.vectors {
+                texts::embedded::measure(vectors, &mut values)
+                    .map_err(|error| error.within(file.display()))?;
+            }
+            values
+        }
         "froc" => {
             let (Some(targets), Some(images)) = (options.targets, options.images) else {
                 let remedy = "add --targets N --images N: candidates alone do not say what was missed";
@@ -151,116 +214,6 @@ fn measure(arguments: &Arguments, kind: &str, document: &mut Document) -> Result
         _ => survival(file, options, settings)?,
     };
     Ok(())
-}
-
-/// Kinds that compare a file with a reference.
-fn two_files(arguments: &Arguments, kind: &str, document: &mut Document) -> Result<()> {
-    let options = &arguments.kinds;
-    if kind == "registration" {
-        return registered(arguments, document);
-    }
-    let (Some(pred), Some(reference), []) = (&arguments.pred, &arguments.reference, &options.input[..])
-    else {
-        let place = format!("--kind {kind}");
-        return Err(Error::input(place, "compares two files", "give --pred FILE --ref FILE"));
-    };
-    document.inputs = [pred, reference].map(|file| file.display().to_string()).to_vec();
-    let settings = &mut document.settings;
-    document.values = match kind {
-        "seg" => {
-            let tolerance = arguments.tolerance.unwrap_or(1.0);
-            if !(tolerance >= 0.0 && tolerance.is_finite()) {
-                return Err(Error::input("--tolerance", "not a distance", "give millimetres, for example 1"));
-            }
-            settings.insert("tolerance-mm", tolerance.into());
-            per_label(files::masks(pred, reference)?, &mut document.labels, |pair| {
-                mask_conventions::measure(pair, tolerance)
-            })
-        }
-        "lesion" => {
-            let number = options.connectivity.unwrap_or(26);
-            let connectivity = match number {
-                4 | 6 => Connectivity::Faces,
-                18 => Connectivity::Edges,
-                8 | 26 => Connectivity::Corners,
-                _ => {
-                    let what = format!("{number} is no neighbourhood");
-                    return Err(Error::input(
-                        "--connectivity",
-                        what,
-                        "give 6, 18 or 26 (4 or 8 in flat images)",
-                    ));
-                }
-            };
-            settings.insert("connectivity", number.into());
-            per_label(files::masks(pred, reference)?, &mut document.labels, |pair| {
-                lesions::measure(pair, connectivity)
-            })
-        }
-        "detection2d" => {
-            let (targets, detections) = files::coco(pred, reference)?;
-            coco::measure(&targets, &detections)
-        }
-        "image" => {
-            let Some(range) = options.data_range else {
-                let remedy =
-                    "add --data-range, e.g. 255, or the window in HU: PSNR and SSIM mean nothing without it";
-                return Err(Error::input("--kind image", "needs the range of the values", remedy));
-            };
-            settings.insert("data-range", range.into());
-            files::images(pred, reference, range)?.measure()?
-        }
-        _ => {
-            let (generated, real) = (files::features(pred)?, files::features(reference)?);
-            features::measure(real.as_ref(), generated.as_ref())
-                .map_err(|error| error.within(pred.display()))?
-        }
-    };
-    Ok(())
-}
-
-/// Landmarks before and after, a displacement field, or both.
-fn registered(arguments: &Arguments, document: &mut Document) -> Result<()> {
-    let files = [&arguments.pred, &arguments.reference].into_iter().flatten().chain(&arguments.kinds.input);
-    document.inputs = files.map(|file| file.display().to_string()).collect();
-    let landmarks = match (&arguments.pred, &arguments.reference) {
-        (Some(moved), Some(fixed)) => {
-            let (fixed, moved) = (inputs::landmarks(fixed)?, inputs::landmarks(moved)?);
-            Some(registration::landmarks(&fixed, &moved)?)
-        }
-        (None, None) => None,
-        _ => {
-            let what = "landmarks are compared with those of the other image";
-            return Err(Error::input("--kind registration", what, "give --pred and --ref, or neither"));
-        }
-    };
-    let field = match &arguments.kinds.input[..] {
-        [] => None,
-        [file] => Some(inputs::displacements(file)?),
-        _ => return Err(Error::input("--input", "is given more than once", "give one displacement field")),
-    };
-    if landmarks.is_none() && field.is_none() {
-        let remedy = "give landmarks with --pred and --ref (CSV x,y,z in mm), or a field with --input (.npy)";
-        return Err(Error::input("--kind registration", "there is nothing to measure", remedy));
-    }
-    [landmarks, field].into_iter().flatten().for_each(|values| document.values.append(values));
-    Ok(())
-}
-
-/// Measures each label; several labels are kept apart and their mean over labels with a number is the value.
-fn per_label(
-    labels: Vec<files::Label>,
-    apart: &mut BTreeMap<u16, Measures>,
-    of: impl Fn(&galen_metrics::masks::Pair) -> Measures + Sync,
-) -> Measures {
-    let mut all: Vec<(u16, Measures)> =
-        labels.par_iter().map(|label| (label.value, of(&label.pair))).collect();
-    if all.len() == 1 {
-        return all.remove(0).1;
-    }
-    let measures: Vec<Measures> = all.iter().map(|(_, m)| m.clone()).collect();
-    apart.extend(all);
-    Measures::mean(&measures)
 }
 
 fn survival(

@@ -109,6 +109,17 @@ impl House {
         galen_io::write_label_map(&self.place(name), &LabelMap::new(grid(size), voxels)).unwrap();
     }
 
+    /// A `.npy` array whose value at each place is a function of its number in C order.
+    pub fn array(&self, name: &str, shape: &[u64], value: &dyn Fn(usize) -> f64) {
+        use npyz::WriterBuilder;
+        let mut bytes = Vec::new();
+        let options = npyz::WriteOptions::new().default_dtype().shape(shape);
+        let mut writer = options.writer(&mut bytes).begin_nd().unwrap();
+        writer.extend((0..shape.iter().product::<u64>() as usize).map(value)).unwrap();
+        writer.finish().unwrap();
+        fs::write(self.place(name), bytes).unwrap();
+    }
+
     /// An nnU-Net results folder whose checkpoint would run a command if its pickle were trusted.
     pub fn hostile_checkpoint(&self, name: &str) {
         let folder = self.path().join(name);

@@ -21,7 +21,7 @@ pub struct Options {
     /// Print definition, range, empty case, pitfall and source of every number
     #[arg(long, help_heading = "Kinds")]
     pub(super) definitions: bool,
-    /// binary, fairness: scores of at least this are positive [default: 0.5]
+    /// binary, fairness: scores of at least this are positive; detection: the operating point [default: 0.5]
     #[arg(long, value_name = "P", help_heading = "Kinds")]
     pub(super) threshold: Option<f64>,
     /// binary: threshold probability of net benefit [default: 0.2]
@@ -42,7 +42,8 @@ pub struct Options {
     /// survival: table that the censoring curve is taken from [default: the input]
     #[arg(long, value_name = "FILE", help_heading = "Kinds")]
     pub(super) train: Option<PathBuf>,
-    /// conformal: table that the threshold is taken from
+    /// conformal: table that the threshold is taken from; binary, multiclass: table that temperature and isotonic curve
+    /// are fitted on
     #[arg(long, value_name = "FILE", help_heading = "Kinds")]
     pub(super) calibration: Option<PathBuf>,
     /// conformal: table that the sets are made for
@@ -54,13 +55,38 @@ pub struct Options {
     /// image: largest minus smallest possible value
     #[arg(long, value_name = "RANGE", help_heading = "Kinds")]
     pub(super) data_range: Option<f64>,
+    /// image: label map of tissues, for contrast (tct), contrast to noise and signal to noise
+    #[arg(long, value_name = "FILE", requires = "tissues", help_heading = "Kinds")]
+    pub(super) tissue_map: Option<PathBuf>,
+    /// image: the two values of --tissue-map that are compared, e.g. 1,2; 0 is background
+    #[arg(
+        long,
+        value_delimiter = ',',
+        num_args = 1,
+        value_name = "A,B",
+        requires = "tissue_map",
+        help_heading = "Kinds"
+    )]
+    pub(super) tissues: Vec<u16>,
+    /// features: .npy of class probabilities of the generated images, for the inception score
+    #[arg(long, value_name = "FILE", help_heading = "Kinds")]
+    pub(super) class_probabilities: Option<PathBuf>,
+    /// detection2d, detection3d: overlap that makes a hit at the operating point [default: 0.5; in volumes 0.1]
+    #[arg(long, value_name = "IOU", help_heading = "Kinds")]
+    pub(super) iou: Option<f64>,
+    /// fairness: columns that divide the cases, e.g. sex,age,site,scanner [default: group]
+    #[arg(long, value_delimiter = ',', value_name = "COLUMNS", help_heading = "Kinds")]
+    pub(super) by: Vec<String>,
+    /// fairness: limits that cut a column of numbers into groups, e.g. age:40,65
+    #[arg(long, value_name = "COLUMN:LIMITS", help_heading = "Kinds")]
+    pub(super) bands: Vec<String>,
     /// froc: targets in all images
     #[arg(long, value_name = "N", help_heading = "Kinds")]
     pub(super) targets: Option<usize>,
     /// froc: images, those without candidates too
     #[arg(long, value_name = "N", help_heading = "Kinds")]
     pub(super) images: Option<usize>,
-    /// tests, binary: seed of drawn sign patterns and of drawn cases in the report [default: 0]
+    /// tests, binary, fairness: seed of what is drawn (signs, cases, groups) [default: 0]
     #[arg(long, value_name = "N", help_heading = "Kinds")]
     pub(super) seed: Option<u64>,
 }
@@ -69,17 +95,18 @@ pub struct Options {
 const USED: &[(&str, &[&str])] = &[
     ("seg", &["--pred", "--ref", "--tolerance", "--report"]),
     ("lesion", &["--pred", "--ref", "--connectivity", "--report"]),
-    ("detection2d", &["--pred", "--ref", "--report"]),
+    ("detection2d", &["--pred", "--ref", "--threshold", "--iou", "--report"]),
+    ("detection3d", &["--pred", "--ref", "--threshold", "--iou", "--report"]),
     ("froc", &["--pred", "--targets", "--images", "--report"]),
-    ("image", &["--pred", "--ref", "--data-range", "--report"]),
-    ("features", &["--pred", "--ref", "--report"]),
+    ("image", &["--pred", "--ref", "--data-range", "--tissue-map", "--tissues", "--report"]),
+    ("features", &["--pred", "--ref", "--class-probabilities", "--report"]),
     ("text", &["--pred", "--report"]),
-    ("binary", &["--pred", "--threshold", "--pt", "--seed", "--report"]),
-    ("multiclass", &["--pred", "--report"]),
+    ("binary", &["--pred", "--threshold", "--pt", "--seed", "--calibration", "--report"]),
+    ("multiclass", &["--pred", "--calibration", "--report"]),
     ("multilabel", &["--pred", "--report"]),
     ("survival", &["--pred", "--tau", "--times", "--survival", "--train", "--report"]),
     ("agreement", &["--pred", "--report"]),
-    ("fairness", &["--pred", "--threshold", "--report"]),
+    ("fairness", &["--pred", "--threshold", "--by", "--bands", "--seed", "--report"]),
     ("registration", &["--pred", "--ref", "--report"]),
     ("conformal", &["--alpha", "--calibration", "--test", "--report"]),
     ("tests", &["--pred", "--seed", "--report"]),
@@ -118,6 +145,12 @@ impl Options {
             ("--seed", self.seed.is_some()),
             ("--connectivity", self.connectivity.is_some()),
             ("--data-range", self.data_range.is_some()),
+            ("--tissue-map", self.tissue_map.is_some()),
+            ("--tissues", !self.tissues.is_empty()),
+            ("--class-probabilities", self.class_probabilities.is_some()),
+            ("--iou", self.iou.is_some()),
+            ("--by", !self.by.is_empty()),
+            ("--bands", !self.bands.is_empty()),
             ("--targets", self.targets.is_some()),
             ("--images", self.images.is_some()),
         ];

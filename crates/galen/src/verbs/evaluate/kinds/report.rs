@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 /// Writes the page, and each figure as SVG into the folder beside it that is named after it.
 pub(super) fn write(file: &Path, arguments: &Arguments, kind: &str, document: &Document) -> Result<()> {
-    let figures = figures(arguments, kind)?;
+    let figures = figures(arguments, kind, document)?;
     let rows = document.values.iter().map(|(id, value)| {
         let about = definition(kind, id).map_or_else(String::new, |d| {
             format!(
@@ -20,12 +20,16 @@ pub(super) fn write(file: &Path, arguments: &Arguments, kind: &str, document: &D
         });
         report::Number { id: id.to_owned(), value: text::cell(value), about }
     });
-    let settings = document.settings.iter().map(|(name, value)| format!("{name}: {value}"));
+    let settings = document.settings.iter().map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}: {text}"),
+        None => format!("{name}: {value}"),
+    });
     let page = report::Numbers {
         title: format!("Evaluation, {kind}"),
         subtitle: document.inputs.join(", "),
         notes: settings.collect(),
         rows: rows.collect(),
+        tables: text::groups(document),
         figures: &figures,
     };
     galen_io::replace_file(file, page.html().as_bytes())?;
@@ -39,15 +43,23 @@ pub fn write_figures(page: &Path, figures: &[Figure]) -> Result<()> {
     figures.iter().try_for_each(|figure| figure.write(&folder))
 }
 
-fn figures(arguments: &Arguments, kind: &str) -> Result<Vec<Figure>> {
+fn figures(arguments: &Arguments, kind: &str, document: &Document) -> Result<Vec<Figure>> {
     let options = &arguments.kinds;
     let table = || -> Result<&PathBuf> {
         let first = options.input.iter().chain(&arguments.pred).next();
         first.ok_or_else(|| Error::bug("report", "a table that was measured is not there"))
     };
     Ok(match kind {
-        "binary" => figure::binary(&inputs::binary(table()?)?, options.seed.unwrap_or(0)),
-        "multiclass" => vec![figure::confusion(&inputs::multiclass(table()?)?)],
+        "binary" => {
+            let table = inputs::binary(table()?)?;
+            let mut all = figure::binary(&table, options.seed.unwrap_or(0));
+            if let Some(calibration) = &options.calibration {
+                all.push(figure::recalibrated(&table, &inputs::binary(calibration)?));
+            }
+            all
+        }
+        "multiclass" => figure::multiclass(&inputs::multiclass(table()?)?),
+        "fairness" => document.attributes().map(|(name, groups)| figure::groups(name, groups)).collect(),
         "agreement" => vec![figure::bland_altman(&inputs::ratings(table()?)?)],
         "survival" => vec![figure::survival(&inputs::survival(table()?)?, &inputs::group_names(table()?)?)],
         "froc" => match (options.targets, options.images) {
