@@ -71,7 +71,8 @@ fn studies(study: &Study) -> BTreeMap<&str, usize> {
 /// Prints what a study holds.
 pub fn info(study: &Study, session: &Session) -> Result<Exit> {
     let numbers = studies(study);
-    let facts: Vec<Value> = study.series.iter().map(|series| facts(series, numbers[series.study_uid()])).collect();
+    let facts: Vec<Value> =
+        study.series.iter().map(|series| facts(series, numbers[series.study_uid()])).collect();
     let unreadable: Vec<String> = study.unreadable.iter().map(Error::to_string).collect();
     session.document(&json!({
         "what": "DICOM", "studies": numbers.len(), "series": facts, "unreadable": unreadable,
@@ -149,7 +150,10 @@ fn facts(series: &Series, study: usize) -> Value {
 
 /// Writes volumes.
 pub fn import(arguments: &Import, session: &Session) -> Result<Exit> {
-    if !galen_io::FORMATS.iter().any(|format| format.write.is_some() && format.endings.contains(&&*arguments.ending)) {
+    if !galen_io::FORMATS
+        .iter()
+        .any(|format| format.write.is_some() && format.endings.contains(&&*arguments.ending))
+    {
         let what = "names no format that can be written";
         return Err(Error::input(format!("--ending {}", arguments.ending), what, ".nii.gz, .nrrd or .mha"));
     }
@@ -170,7 +174,8 @@ pub fn import(arguments: &Import, session: &Session) -> Result<Exit> {
         };
         return Err(error);
     }
-    std::fs::create_dir_all(&arguments.out).map_err(|error| Error::system(arguments.out.display(), &error))?;
+    std::fs::create_dir_all(&arguments.out)
+        .map_err(|error| Error::system(arguments.out.display(), &error))?;
     let numbers = studies(&study);
     let reading = Reading {
         uptake: arguments.suv.map(|suv| match suv {
@@ -196,7 +201,9 @@ pub fn import(arguments: &Import, session: &Session) -> Result<Exit> {
         for (file, volume) in parts(&name, volume, arguments) {
             galen_io::write(&file, &volume)?;
             progress.line(&format!("{}", file.display()));
-            written.push(json!({ "file": file, "study": numbers[series.study_uid()], "number": series.number() }));
+            written.push(
+                json!({ "file": file, "study": numbers[series.study_uid()], "number": series.number() }),
+            );
         }
         progress.at(done + 1, chosen.len());
     }
@@ -205,7 +212,12 @@ pub fn import(arguments: &Import, session: &Session) -> Result<Exit> {
     for error in &unreadable {
         session.say(format!("cannot be read: {error}"));
     }
-    session.say(format!("{}: {} files, {} series left out", arguments.out.display(), written.len(), left_out.len()));
+    session.say(format!(
+        "{}: {} files, {} series left out",
+        arguments.out.display(),
+        written.len(),
+        left_out.len()
+    ));
     session.document(&json!({ "written": written, "left_out": left_out, "unreadable": unreadable }))?;
     Ok(if written.is_empty() || !unreadable.is_empty() { Exit::SomeFailed } else { Exit::Done })
 }
@@ -220,7 +232,14 @@ fn name(series: &Series, studies: &BTreeMap<&str, usize>) -> String {
     words.extend([series.modality(), series.description()].map(str::to_owned));
     let plain = |word: &String| {
         let marked: String = word.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
-        marked.split('-').filter(|part| !part.is_empty()).collect::<Vec<_>>().join("-").chars().take(60).collect::<String>()
+        marked
+            .split('-')
+            .filter(|part| !part.is_empty())
+            .collect::<Vec<_>>()
+            .join("-")
+            .chars()
+            .take(60)
+            .collect::<String>()
     };
     let words: Vec<String> = words.iter().map(plain).filter(|word| !word.is_empty()).collect();
     if words.is_empty() { "series".into() } else { words.join("_") }

@@ -52,8 +52,10 @@ fn series_in(folder: &Path, out: &Path) -> Result<Vec<Scan>> {
         return Ok(Vec::new());
     }
     let failed = |error: std::io::Error| Error::system(folder.display(), &error);
-    let entries = std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let mut series: Vec<PathBuf> = entries.iter().map(std::fs::DirEntry::path).filter(|path| is_series(path)).collect();
+    let entries =
+        std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut series: Vec<PathBuf> =
+        entries.iter().map(std::fs::DirEntry::path).filter(|path| is_series(path)).collect();
     series.sort();
     let scan = |path: PathBuf| {
         let case = case_name(&path);
@@ -278,7 +280,10 @@ mod tests {
             std::fs::write(file, &slice).unwrap();
         }
         let many = scans(&[folder.path().to_path_buf()], Path::new("out"), 1).unwrap();
-        assert_eq!(many.iter().map(|s| s.out.to_str().unwrap()).collect::<Vec<_>>(), ["out/a.nii.gz", "out/b.nii.gz"]);
+        assert_eq!(
+            many.iter().map(|s| s.out.to_str().unwrap()).collect::<Vec<_>>(),
+            ["out/a.nii.gz", "out/b.nii.gz"]
+        );
         let one = scans(&[folder.path().join("b")], Path::new("labels.mha"), 1).unwrap();
         assert_eq!((one.len(), one[0].case.as_str(), one[0].images.len()), (1, "b", 1));
         assert_eq!(out_ending(Path::new("a.dcm")), ".nii.gz");

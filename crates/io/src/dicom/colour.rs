@@ -36,7 +36,9 @@ impl Palette {
             // Eight-bit entries may be packed into words or take one each.
             let values = set.shorts(tags::PALETTE + colour);
             planes.push(match depth {
-                8 if values.len() < count => raw.iter().take(count).map(|&byte| u16::from(byte)).collect::<Vec<_>>(),
+                8 if values.len() < count => {
+                    raw.iter().take(count).map(|&byte| u16::from(byte)).collect::<Vec<_>>()
+                }
                 8 | 16 => values.into_iter().take(count).collect(),
                 _ => return None,
             });

@@ -102,7 +102,19 @@ fn element(bytes: &[u8], at: usize, encoding: Encoding, depth: usize) -> Result<
     let (vr, length, start) = if explicit {
         let long = matches!(
             &letters,
-            b"OB" | b"OD" | b"OF" | b"OL" | b"OV" | b"OW" | b"SQ" | b"SV" | b"UC" | b"UN" | b"UR" | b"UT" | b"UV"
+            b"OB"
+                | b"OD"
+                | b"OF"
+                | b"OL"
+                | b"OV"
+                | b"OW"
+                | b"SQ"
+                | b"SV"
+                | b"UC"
+                | b"UN"
+                | b"UR"
+                | b"UT"
+                | b"UV"
         );
         if long {
             (letters, encoding.u32(bytes, body + 4), body + 8)
@@ -188,7 +200,9 @@ impl<'a> Dataset<'a> {
     pub fn parse(bytes: &'a [u8], range: Range<usize>, encoding: Encoding, level: Level) -> Result<Self> {
         let within = &bytes[..range.end.min(bytes.len())];
         let mut set = Self { bytes, elements: Vec::new(), encoding, end: range.start, cut: false };
-        while set.end < within.len() && !encoding.tag(within, set.end).is_some_and(|tag| level.ends_before(tag)) {
+        while set.end < within.len()
+            && !encoding.tag(within, set.end).is_some_and(|tag| level.ends_before(tag))
+        {
             match element(within, set.end, encoding, 0)? {
                 Found::Element(found, next) => {
                     set.elements.push(found);
@@ -276,7 +290,9 @@ impl<'a> Dataset<'a> {
                 let raw = bytes.chunks_exact(4).filter_map(|four| element.encoding.u32(four, 0));
                 raw.map(|bits| f64::from(f32::from_bits(bits))).collect()
             }
-            b"US" => bytes.chunks_exact(2).filter_map(|two| element.encoding.u16(two, 0)).map(f64::from).collect(),
+            b"US" => {
+                bytes.chunks_exact(2).filter_map(|two| element.encoding.u16(two, 0)).map(f64::from).collect()
+            }
             _ => {
                 let words = std::str::from_utf8(bytes).ok()?.split('\\');
                 words.map(|word| word.trim_matches(['\0', ' ']).parse().ok()).collect::<Option<_>>()?
@@ -300,7 +316,8 @@ impl<'a> Dataset<'a> {
         let element = self.find(tag)?;
         let of = |eight: &[u8]| {
             let eight: [u8; 8] = eight.try_into().ok()?;
-            let number = if element.encoding.big { f64::from_be_bytes(eight) } else { f64::from_le_bytes(eight) };
+            let number =
+                if element.encoding.big { f64::from_be_bytes(eight) } else { f64::from_le_bytes(eight) };
             number.is_finite().then_some(number)
         };
         self.bytes[element.value.clone()].chunks_exact(8).map(of).collect()

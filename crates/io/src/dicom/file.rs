@@ -40,7 +40,8 @@ pub fn looks_like(start: &[u8]) -> bool {
     let capitals = head[4].is_ascii_uppercase() && head[5].is_ascii_uppercase();
     let length = u32::from_le_bytes([head[4], head[5], head[6], head[7]]);
     let low = u16::from_le_bytes([head[2], head[3]]) <= 0x0070;
-    (matches!(little, 2 | 8) && low && (capitals || (1..=64).contains(&length))) || (matches!(big, 2 | 8) && capitals)
+    (matches!(little, 2 | 8) && low && (capitals || (1..=64).contains(&length)))
+        || (matches!(big, 2 | 8) && capitals)
 }
 
 /// The error of a file that is no DICOM, or has lost what says so.
@@ -96,7 +97,11 @@ fn inflate(bytes: &[u8], start: usize, place: &str) -> Result<Vec<u8>> {
     let read = DeflateDecoder::new(&bytes[start..]).take(most + 1).read_to_end(&mut all);
     if all.len() as u64 - start as u64 > most {
         let what = format!("{} compressed bytes grow beyond {most}, which no image does", bytes.len());
-        return Err(Error::input(place, what, "the file is damaged or made to harm: get it from its source again"));
+        return Err(Error::input(
+            place,
+            what,
+            "the file is damaged or made to harm: get it from its source again",
+        ));
     }
     // What came before the damage may still be whole, so that only the missing part is missed.
     match read {

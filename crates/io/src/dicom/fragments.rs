@@ -48,8 +48,10 @@ pub fn frames<'a>(bytes: &'a [u8], start: usize, count: usize, place: &str) -> R
         return Err(short());
     }
     // Offsets count from the first fragment's item, 8 bytes before its value.
-    let offsets: Vec<usize> =
-        bytes[table.clone()].chunks_exact(4).map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]) as usize).collect();
+    let offsets: Vec<usize> = bytes[table.clone()]
+        .chunks_exact(4)
+        .map(|four| u32::from_le_bytes([four[0], four[1], four[2], four[3]]) as usize)
+        .collect();
     let begins: Vec<usize> = if offsets.len() == count {
         let base = parts[0].start;
         let found = offsets.iter().map(|&offset| parts.iter().position(|range| range.start - base == offset));

@@ -196,7 +196,8 @@ fn frames(set: &Dataset, count: usize) -> Result<Vec<Frame>> {
             own.or_else(|| shared.as_ref().and_then(|groups| groups.item(tag)))
         };
         let (measures, values) = (group(tags::PIXEL_MEASURES), group(tags::PIXEL_VALUE_TRANSFORMATION));
-        let orientation = group(tags::PLANE_ORIENTATION).and_then(|item| item.vector::<6>(tags::IMAGE_ORIENTATION));
+        let orientation =
+            group(tags::PLANE_ORIENTATION).and_then(|item| item.vector::<6>(tags::IMAGE_ORIENTATION));
         let position = group(tags::PLANE_POSITION).and_then(|item| item.vector::<3>(tags::IMAGE_POSITION));
         let content = group(tags::FRAME_CONTENT);
         let diffusion = group(tags::MR_DIFFUSION);
@@ -204,7 +205,10 @@ fn frames(set: &Dataset, count: usize) -> Result<Vec<Frame>> {
         let value = |tag| values.as_ref().and_then(|item| item.number(tag));
         Frame {
             plane: position.zip(orientation).and_then(|(position, six)| plane(position, six)),
-            spacing: measures.as_ref().and_then(|item| item.vector::<2>(tags::PIXEL_SPACING)).filter(positive),
+            spacing: measures
+                .as_ref()
+                .and_then(|item| item.vector::<2>(tags::PIXEL_SPACING))
+                .filter(positive),
             thickness: measures.as_ref().and_then(|item| item.number(tags::SLICE_THICKNESS)),
             slope: value(tags::SLOPE).or(own.as_ref().map(|own| own.slope)).unwrap_or(1.0),
             intercept: value(tags::INTERCEPT).or(own.as_ref().map(|own| own.intercept)).unwrap_or(0.0),
@@ -212,7 +216,10 @@ fn frames(set: &Dataset, count: usize) -> Result<Vec<Frame>> {
                 b_value: diffusion.as_ref().and_then(|item| item.number(tags::DIFFUSION_B_VALUE)),
                 gradient: gradient.and_then(|item| item.vector(tags::DIFFUSION_GRADIENT)),
                 echo: group(tags::MR_ECHO).and_then(|item| item.number(tags::EFFECTIVE_ECHO_TIME)),
-                temporal: content.as_ref().and_then(|item| item.long(tags::TEMPORAL_POSITION_INDEX)).map(f64::from),
+                temporal: content
+                    .as_ref()
+                    .and_then(|item| item.long(tags::TEMPORAL_POSITION_INDEX))
+                    .map(f64::from),
                 instance: Some(k as f64),
                 ..Moment::default()
             },

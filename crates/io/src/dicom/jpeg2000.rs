@@ -1,9 +1,9 @@
-//! JPEG 2000 and high-throughput JPEG 2000, through `dicom-toolkit-jpeg2000`.
+//! JPEG 2000 and high-throughput JPEG 2000, through `openjp2`, a port of OpenJPEG to Rust.
 //!
-//! That decoder adds the offset of unsigned samples to signed ones too and never returns numbers below zero, so the
-//! sign is read here from the code stream's header and the offset taken off again.
+//! Sizes, depth and sign are read here from the code stream's header and compared with the file's before the decoder
+//! sees a byte: it would make room for whatever a stream claims.
 
-use dicom_toolkit_jpeg2000::{DecodeSettings, Image};
+use jpeg2k::{DecodeParameters, Image};
 
 /// Samples `[y, x, component]`, their bits and sign as the code stream has them.
 pub struct Picture {
@@ -30,9 +30,12 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
     let count = size.get(34..36).map(|two| usize::from(two[0]) << 8 | usize::from(two[1])).ok_or(cut)?;
     let found = [y_end.saturating_sub(y_start), x_end.saturating_sub(x_start), count];
     if found != [height, width, components] {
-        return Err(format!("the code stream holds {found:?} samples, the file says {height} x {width} x {components}"));
+        return Err(format!(
+            "the code stream holds {found:?} samples, the file says {height} x {width} x {components}"
+        ));
     }
-    if tile_x == 0 || tile_y == 0 || y_end.div_ceil(tile_y).saturating_mul(x_end.div_ceil(tile_x)) > MAX_TILES {
+    if tile_x == 0 || tile_y == 0 || y_end.div_ceil(tile_y).saturating_mul(x_end.div_ceil(tile_x)) > MAX_TILES
+    {
         return Err(format!("tiles of {tile_y} x {tile_x} for {height} x {width} pixels"));
     }
     let entries = size.get(36..36 + 3 * count).ok_or(cut)?;
@@ -44,17 +47,13 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
     if precision > 16 {
         return Err(format!("{precision} bits per sample"));
     }
-    let decoded = Image::new(stream, &DecodeSettings { resolve_palette_indices: false, strict: true, ..Default::default() })
-        .and_then(|image| image.decode_native())
+    let stream = &stream[start.unwrap_or(0)..];
+    let image = Image::from_bytes_with(stream, DecodeParameters::new().strict(true))
         .map_err(|error| error.to_string())?;
-    let offset = if signed { 1 << (precision - 1) } else { 0 };
-    let samples: Vec<i32> = if decoded.bytes_per_sample == 1 {
-        decoded.data.iter().map(|&byte| i32::from(byte) - offset).collect()
-    } else {
-        decoded.data.chunks_exact(2).map(|two| i32::from(u16::from_le_bytes([two[0], two[1]])) - offset).collect()
-    };
-    if samples.len() != height * width * components {
-        return Err(format!("{} samples came out, not {height} x {width} x {components}", samples.len()));
+    let planes: Vec<&[i32]> = image.components().iter().map(|component| component.data()).collect();
+    if planes.len() != components || planes.iter().any(|plane| plane.len() != height * width) {
+        return Err(format!("{} components came out, or other sizes than {height} x {width}", planes.len()));
     }
+    let samples = (0..height * width).flat_map(|at| planes.iter().map(move |plane| plane[at])).collect();
     Ok(Picture { samples, precision, signed })
 }

@@ -28,7 +28,8 @@ impl Bits<'_> {
         while self.count <= 48 {
             let after_ones = self.at > 0 && self.data[self.at - 1] == 0xff;
             let byte = self.data.get(self.at).copied().filter(|byte| !after_ones || *byte < 0x80);
-            let end = byte.is_none() || (byte == Some(0xff) && self.data.get(self.at + 1).is_some_and(|next| *next >= 0x80));
+            let end = byte.is_none()
+                || (byte == Some(0xff) && self.data.get(self.at + 1).is_some_and(|next| *next >= 0x80));
             if end {
                 self.made_up += 8;
                 if self.made_up > 256 {
@@ -171,7 +172,11 @@ impl Coder {
     fn golomb(&self, bits: &mut Bits, k: u32, limit: u32) -> Result<i32, String> {
         let escape = limit.checked_sub(self.bits_of_range + 1).ok_or("impossible parameters")?;
         let zeros = bits.zeros(escape)?;
-        if zeros < escape { Ok(((zeros as i32) << k) | bits.take(k)?) } else { Ok(bits.take(self.bits_of_range)? + 1) }
+        if zeros < escape {
+            Ok(((zeros as i32) << k) | bits.take(k)?)
+        } else {
+            Ok(bits.take(self.bits_of_range)? + 1)
+        }
     }
 
     /// The value that a prediction and an error stand for.
@@ -186,7 +191,12 @@ impl Coder {
         value.clamp(0, self.max)
     }
 
-    fn regular(&mut self, bits: &mut Bits, context: i32, [left, above, corner]: [i32; 3]) -> Result<i32, String> {
+    fn regular(
+        &mut self,
+        bits: &mut Bits,
+        context: i32,
+        [left, above, corner]: [i32; 3],
+    ) -> Result<i32, String> {
         let (sign, q) = if context < 0 { (-1, -context as usize) } else { (1, context as usize) };
         let guess = if corner >= left.max(above) {
             left.min(above)
@@ -224,7 +234,14 @@ impl Coder {
     }
 
     /// The sample that ends a run; `alike` when its neighbours left and above agree.
-    fn interruption(&mut self, bits: &mut Bits, left: i32, above: i32, alike: bool, run: usize) -> Result<i32, String> {
+    fn interruption(
+        &mut self,
+        bits: &mut Bits,
+        left: i32,
+        above: i32,
+        alike: bool,
+        run: usize,
+    ) -> Result<i32, String> {
         let (kind, q) = (usize::from(alike), REGULAR + usize::from(alike));
         let a = self.a[q] + if alike { self.n[q] >> 1 } else { 0 };
         let k = self.code_length(q, a)?;
@@ -244,7 +261,11 @@ impl Coder {
             self.negative[kind] >>= 1;
         }
         self.n[q] += 1;
-        Ok(if alike { self.value(left, error) } else { self.value(above, if left > above { -error } else { error }) })
+        Ok(if alike {
+            self.value(left, error)
+        } else {
+            self.value(above, if left > above { -error } else { error })
+        })
     }
 }
 
@@ -356,7 +377,9 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
                 let (_, head) = short?;
                 let found = [word(at + 5), word(at + 7), Some(usize::from(head[5]))];
                 if found != [Some(height), Some(width), Some(components)] || body.len() < 6 + 3 * components {
-                    return Err(format!("the stream holds {found:?} samples, the file says {height} x {width} x {components}"));
+                    return Err(format!(
+                        "the stream holds {found:?} samples, the file says {height} x {width} x {components}"
+                    ));
                 }
                 if !(2..=16).contains(&head[0]) || !(1..=4).contains(&components) {
                     return Err(format!("{} bits in {components} components", head[0]));
@@ -367,11 +390,14 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
             }
             0xf8 if body.first() == Some(&1) && body.len() >= 11 => {
                 let value = |k: usize| i32::from(body[k]) << 8 | i32::from(body[k + 1]);
-                presets = Presets { max: value(1), thresholds: [value(3), value(5), value(7)], reset: value(9) };
+                presets =
+                    Presets { max: value(1), thresholds: [value(3), value(5), value(7)], reset: value(9) };
             }
             0xf8 => return Err("a mapping table".into()),
             0xdd if body.iter().any(|byte| *byte != 0) => return Err("restart intervals".into()),
-            0xe8 if body.starts_with(b"mrfx") && body.get(4) != Some(&0) => return Err("a colour transform of its own".into()),
+            0xe8 if body.starts_with(b"mrfx") && body.get(4) != Some(&0) => {
+                return Err("a colour transform of its own".into());
+            }
             0xda => {
                 let precision = precision.ok_or("a scan before its frame header")?;
                 let count = usize::from(*body.first().ok_or(cut)?);
@@ -379,21 +405,28 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
                 let (near, interleaving, shift) = (i32::from(tail[0]), tail[1], tail[2] & 15);
                 let mut members = Vec::new();
                 for entry in body[1..].chunks_exact(2).take(count) {
-                    let place = ids.iter().position(|id| *id == entry[0]).filter(|place| !members.contains(place));
+                    let place =
+                        ids.iter().position(|id| *id == entry[0]).filter(|place| !members.contains(place));
                     members.push(place.ok_or("a scan of a component that is not there")?);
                 }
-                if members.is_empty() || (interleaving == 0) != (count == 1) && count > 1 || interleaving > 2 || shift >= precision {
+                if members.is_empty()
+                    || (interleaving == 0) != (count == 1) && count > 1
+                    || interleaving > 2
+                    || shift >= precision
+                {
                     return Err(format!("{count} components with interleaving {interleaving}"));
                 }
                 let mut coder = Coder::new(precision, near, presets)?;
-                let mut bits = Bits { data: &stream[at + 2 + length..], at: 0, held: 0, count: 0, made_up: 0 };
+                let mut bits =
+                    Bits { data: &stream[at + 2 + length..], at: 0, held: 0, count: 0, made_up: 0 };
                 let blank = || Rows { now: vec![0; width + 2], above: vec![0; width + 2], run: 0 };
                 let mut rows: Vec<Rows> = members.iter().map(|_| blank()).collect();
                 for y in 0..height {
                     if interleaving == 2 {
                         row(&mut coder, &mut bits, &mut rows, width)?;
                     } else {
-                        rows.chunks_exact_mut(1).try_for_each(|one| row(&mut coder, &mut bits, one, width))?;
+                        rows.chunks_exact_mut(1)
+                            .try_for_each(|one| row(&mut coder, &mut bits, one, width))?;
                     }
                     for (rows, &member) in rows.iter().zip(&members) {
                         let to = samples[y * width * components..][..width * components].iter_mut();

@@ -75,7 +75,8 @@ pub fn is_dicom(path: &Path) -> bool {
         return crate::beginning(path).is_ok_and(|start| (FORMAT.sniff)(&start));
     }
     let Ok(entries) = std::fs::read_dir(path) else { return false };
-    let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|file| file.is_file()).collect();
+    let mut files: Vec<PathBuf> =
+        entries.flatten().map(|entry| entry.path()).filter(|file| file.is_file()).collect();
     files.sort();
     let other = |file: &PathBuf| crate::ending(file).is_some_and(|(_, format)| format.name != FORMAT.name);
     // Among slices there may be a text or two, but not thousands.
@@ -108,17 +109,30 @@ pub struct Pixels {
 
 /// Reads the stored pixels of one file; `None` when it has none.
 pub fn read_pixels(path: &Path) -> Result<Option<Pixels>> {
-    fn typed<T: Stored>(frames: &[Cow<[u8]>], source: &Source, place: &instance::PixelPlace, name: &str) -> Result<Voxels> {
+    fn typed<T: Stored>(
+        frames: &[Cow<[u8]>],
+        source: &Source,
+        place: &instance::PixelPlace,
+        name: &str,
+    ) -> Result<Voxels> {
         let length = place.format.frame_samples();
         let stored: usize = frames.iter().map(|frame| frame.len()).sum();
         if (length * frames.len()) as u64 > (1u64 << 24).max(stored as u64 * 512) {
             let what = format!("claims {} samples, which {stored} bytes cannot hold", length * frames.len());
-            return Err(Error::input(name, what, "the header is damaged or the copy incomplete: copy it again"));
+            return Err(Error::input(
+                name,
+                what,
+                "the header is damaged or the copy incomplete: copy it again",
+            ));
         }
         let mut out = vec![T::from_bits(0); length * frames.len()];
         out.par_chunks_exact_mut(length).zip(frames).try_for_each(|(out, frame)| {
             decode_frame(frame, &place.format, source, out).map_err(|what| {
-                Error::input(name, format!("its pixels cannot be decoded: {what}"), "get it from its source again, or uncompressed")
+                Error::input(
+                    name,
+                    format!("its pixels cannot be decoded: {what}"),
+                    "get it from its source again, or uncompressed",
+                )
             })
         })?;
         Ok(<T as Scalar>::wrap(out))
@@ -150,6 +164,7 @@ pub fn read_pixels(path: &Path) -> Result<Option<Pixels>> {
         Sample::Float(_) => typed::<f64>(&frames, &source, place, &name)?,
     };
     let shape = [place.format.frames, place.format.rows, place.format.columns, place.format.samples];
-    let (syntax, lossless) = opened.syntax.map_or(("not named", true), |syntax| (syntax.name, syntax.lossless));
+    let (syntax, lossless) =
+        opened.syntax.map_or(("not named", true), |syntax| (syntax.name, syntax.lossless));
     Ok(Some(Pixels { shape, values, syntax, lossless }))
 }

@@ -67,7 +67,9 @@ impl Pet {
         };
         let whole = drug.as_ref().and_then(|drug| drug.text(tags::RADIOPHARMACEUTICAL_START_DATE_TIME));
         let injected = match whole.as_deref().and_then(|text| text.split_at_checked(8)) {
-            Some((date, time)) => at(Some(date.into()), Some(time.split(['+', '-']).next().unwrap_or(time).into())),
+            Some((date, time)) => {
+                at(Some(date.into()), Some(time.split(['+', '-']).next().unwrap_or(time).into()))
+            }
             None => at(None, drug.as_ref().and_then(|drug| drug.text(tags::RADIOPHARMACEUTICAL_START))),
         };
         // Decay is corrected to the start of the series; a series that was derived later starts after its

@@ -80,9 +80,10 @@ impl PixelFormat {
         let short = |tag: u32, name: &str| set.short(tag).map(usize::from).ok_or_else(|| missing(name));
         let (rows, columns) = (short(tags::ROWS, "Rows")?, short(tags::COLUMNS, "Columns")?);
         let allocated = short(tags::BITS_ALLOCATED, "Bits Allocated")?;
-        let frames = match set.integer(tags::FRAMES) {
-            Some(frames) => usize::try_from(frames.max(1)).map_err(|_| missing("Number of Frames"))?,
-            None => 1,
+        let frames = match (set.integer(tags::FRAMES), set.text(tags::FRAMES)) {
+            (Some(frames), _) => usize::try_from(frames.max(1)).map_err(|_| missing("Number of Frames"))?,
+            (None, Some(_)) => return Err(missing("Number of Frames")),
+            (None, None) => 1,
         };
         let samples = set.short(tags::SAMPLES).map_or(1, usize::from);
         let stored = set.short(tags::BITS_STORED).map_or(allocated, usize::from);
@@ -96,7 +97,8 @@ impl PixelFormat {
             (tags::PIXELS, 8 | 16 | 32) if signed => Sample::Signed(allocated / 8),
             (tags::PIXELS, 8 | 16 | 32) => Sample::Unsigned(allocated / 8),
             _ => {
-                let what = format!("stores pixels in {allocated} bits; 1, 8, 16, 32 and floating point are read");
+                let what =
+                    format!("stores pixels in {allocated} bits; 1, 8, 16, 32 and floating point are read");
                 return Err(Error::input(place, what, "convert it to 16 bits"));
             }
         };
@@ -105,7 +107,11 @@ impl PixelFormat {
             let what = format!(
                 "says {rows} x {columns} pixels of {samples} samples with {stored} of {allocated} bits, the highest being {high}"
             );
-            return Err(Error::input(place, what, "the header is damaged: get the file from its source again"));
+            return Err(Error::input(
+                place,
+                what,
+                "the header is damaged: get the file from its source again",
+            ));
         }
         let planar = set.short(tags::PLANAR) == Some(1) && samples > 1;
         Ok(Self { rows, columns, frames, samples, allocated, stored, high, planar, photometric, sample })
@@ -168,10 +174,18 @@ impl Source<'_> {
             return Err(Error::input(place, what, "the copy is incomplete: copy it again"));
         }
         let bits = format.native_bits();
+        let all = &self.bytes[self.start..];
+        // Words of eight-bit samples are swapped too where the order is big endian.
+        let turned = (self.encoding.big && &self.vr == b"OW" && format.allocated <= 8)
+            .then(|| swapped(&all[..need.next_multiple_of(2).min(have)]));
         let frame = |k: usize| {
             let (from, to) = (k * bits, (k + 1) * bits);
-            let bytes = &self.bytes[self.start + from / 8..self.start + to.div_ceil(8)];
-            if from % 8 == 0 { Cow::Borrowed(bytes) } else { Cow::Owned(aligned(bytes, from % 8)) }
+            let range = from / 8..to.div_ceil(8);
+            match (&turned, from % 8) {
+                (None, 0) => Cow::Borrowed(&all[range]),
+                (None, skip) => Cow::Owned(aligned(&all[range], skip)),
+                (Some(turned), skip) => Cow::Owned(aligned(&turned[range], skip)),
+            }
         };
         Ok((0..format.frames).map(frame).collect())
     }
@@ -179,20 +193,25 @@ impl Source<'_> {
 
 /// Bytes whose first bits belong to the frame before, without those.
 fn aligned(bytes: &[u8], skip: usize) -> Vec<u8> {
+    if skip == 0 {
+        return bytes.to_vec();
+    }
     let next = bytes.iter().skip(1).copied().chain([0]);
     bytes.iter().zip(next).map(|(&low, high)| low >> skip | high << (8 - skip)).collect()
 }
 
 /// Decodes one frame into `out`, `[y, x, sample]`; colours come out as RGB.
-pub fn decode_frame<T: Stored>(frame: &[u8], format: &PixelFormat, source: &Source, out: &mut [T]) -> Result<(), String> {
+pub fn decode_frame<T: Stored>(
+    frame: &[u8],
+    format: &PixelFormat,
+    source: &Source,
+    out: &mut [T],
+) -> Result<(), String> {
     let (rows, columns, samples) = (format.rows, format.columns, format.samples);
     let mut ycc = format.photometric.starts_with("YBR_FULL") && samples == 3;
     match source.wrapping {
         Wrapping::Native | Wrapping::Deflated | Wrapping::NativeFragments => {
-            // Words of eight-bit samples are swapped too where the order is big endian.
-            let words = source.encoding.big && &source.vr == b"OW" && format.allocated <= 8;
-            let frame = if words { Cow::Owned(swapped(frame)) } else { Cow::Borrowed(frame) };
-            native(&frame, format, source.encoding.big, out)?;
+            native(frame, format, source.encoding.big, out)?;
         }
         Wrapping::DeflatedFrames => {
             let mut bytes = Vec::new();
@@ -216,7 +235,19 @@ pub fn decode_frame<T: Stored>(frame: &[u8], format: &PixelFormat, source: &Sour
             fits(picture.precision, format)?;
             ycc = jpeg_is_ycc(&picture, format);
             let signed = matches!(format.sample, Sample::Signed(_));
-            put(picture.samples.iter().map(|&sample| signed_from(sample, picture.precision, signed)), out);
+            // A lossy sample may swing beyond the bits that count.
+            let most = if picture.lossy && !signed {
+                u16::MAX >> 16usize.saturating_sub(format.stored)
+            } else {
+                u16::MAX
+            };
+            put(
+                picture
+                    .samples
+                    .iter()
+                    .map(|&sample| signed_from(sample.min(most), picture.precision, signed)),
+                out,
+            );
         }
         Wrapping::JpegLs => {
             plausible(format, frame.len())?;
@@ -232,7 +263,11 @@ pub fn decode_frame<T: Stored>(frame: &[u8], format: &PixelFormat, source: &Sour
             let signed = matches!(format.sample, Sample::Signed(_));
             // A code stream whose sign is not the header's holds the header's numbers all the same, cut to their bits.
             let wrap = |sample: i32| {
-                if signed != picture.signed { signed_from(sample as u16, picture.precision, signed) } else { i64::from(sample) }
+                if signed != picture.signed {
+                    signed_from(sample as u16, picture.precision, signed)
+                } else {
+                    i64::from(sample)
+                }
             };
             put(picture.samples.iter().map(|&sample| wrap(sample)), out);
         }
@@ -301,9 +336,13 @@ fn native<T: Stored>(frame: &[u8], format: &PixelFormat, big: bool, out: &mut [T
     }
     if format.halved_chroma() {
         if format.allocated != 8 || format.columns % 2 != 0 {
-            return Err(format!("YBR_FULL_422 with {} bits and {} columns", format.allocated, format.columns));
+            return Err(format!(
+                "YBR_FULL_422 with {} bits and {} columns",
+                format.allocated, format.columns
+            ));
         }
-        let pairs = frame.chunks_exact(4).flat_map(|four| [four[0], four[2], four[3], four[1], four[2], four[3]]);
+        let pairs =
+            frame.chunks_exact(4).flat_map(|four| [four[0], four[2], four[3], four[1], four[2], four[3]]);
         put(pairs.map(i64::from), out);
         return Ok(());
     }

@@ -80,7 +80,8 @@ pub fn arrange(instances: &[Instance]) -> Result<Stack, String> {
     let planes: Option<Vec<Plane>> = slots.iter().map(|(_, frame)| frame.plane).collect();
     let Some(planes) = planes else { return flat(&slots, used.len(), size, spacing, notes) };
     let lead = planes[0];
-    let turned = |plane: &Plane| dot(plane.row, lead.row) < 1.0 - 1e-4 || dot(plane.column, lead.column) < 1.0 - 1e-4;
+    let turned =
+        |plane: &Plane| dot(plane.row, lead.row) < 1.0 - 1e-4 || dot(plane.column, lead.column) < 1.0 - 1e-4;
     let other = planes.iter().filter(|plane| turned(plane)).count();
     if other > 0 {
         return Err(format!("{other} of its {} images are turned against the others", planes.len()));
@@ -148,15 +149,23 @@ fn eligible(instances: &[Instance], notes: &mut Vec<String>) -> Result<Vec<usize
         match &instance.pixels {
             Some(Err(error)) => return Err(error.to_string()),
             _ if instance.is("MOSAIC") => {
-                return Err("its images are mosaics of many slices (Siemens): export it as enhanced or plain slices".into());
+                return Err(
+                    "its images are mosaics of many slices (Siemens): export it as enhanced or plain slices"
+                        .into(),
+                );
             }
-            _ if instance.lookup => return Err("its stored values go through a lookup table (Modality LUT)".into()),
+            _ if instance.lookup => {
+                return Err("its stored values go through a lookup table (Modality LUT)".into());
+            }
             _ => {}
         }
         let (Some(Ok(a)), Some(Ok(b))) = (&lead.pixels, &instance.pixels) else { continue };
         let (a, b) = (&a.format, &b.format);
         if (a.rows, a.columns) != (b.rows, b.columns) {
-            return Err(format!("its images have different sizes: {} x {} and {} x {}", a.rows, a.columns, b.rows, b.columns));
+            return Err(format!(
+                "its images have different sizes: {} x {} and {} x {}",
+                a.rows, a.columns, b.rows, b.columns
+            ));
         }
         if (a.samples, a.sample, &a.photometric) != (b.samples, b.sample, &b.photometric) {
             return Err("its images store pixels in different ways (type or colours)".into());
@@ -227,13 +236,27 @@ fn same_count(depths: &[f64], groups: &[Vec<usize>]) -> Result<usize, String> {
 fn keys(moment: &Moment) -> [f64; 8] {
     let number = |value: Option<f64>| value.unwrap_or(-1.0);
     let [x, y, z] = moment.gradient.unwrap_or([0.0; 3]);
-    [number(moment.echo), number(moment.temporal), number(moment.trigger), number(moment.b_value), x, y, z, number(moment.acquisition)]
+    [
+        number(moment.echo),
+        number(moment.temporal),
+        number(moment.trigger),
+        number(moment.b_value),
+        x,
+        y,
+        z,
+        number(moment.acquisition),
+    ]
 }
 
-const KEY_NAMES: [&str; 8] = ["echo time", "time", "trigger time", "b-value", "gradient", "gradient", "gradient", "acquisition"];
+const KEY_NAMES: [&str; 8] =
+    ["echo time", "time", "trigger time", "b-value", "gradient", "gradient", "gradient", "acquisition"];
 
 /// What tells channels apart, their names, and all images in the order `[moment, z]`.
-fn moments_of(groups: &[Vec<usize>], slots: &[(Slot, &Frame)], moments: usize) -> (String, Vec<String>, Vec<usize>) {
+fn moments_of(
+    groups: &[Vec<usize>],
+    slots: &[(Slot, &Frame)],
+    moments: usize,
+) -> (String, Vec<String>, Vec<usize>) {
     let moment = |k: usize| &slots[k].1.moment;
     let sorted = |of: &dyn Fn(usize) -> f64, group: &[usize]| {
         let mut values: Vec<f64> = group.iter().map(|&k| of(k)).collect();
@@ -252,7 +275,10 @@ fn moments_of(groups: &[Vec<usize>], slots: &[(Slot, &Frame)], moments: usize) -
     let used: Vec<usize> = (0..KEY_NAMES.len()).filter(|&key| counts(key)).collect();
     let by_keys = |a: usize, b: usize| {
         let (a, b) = (keys(moment(a)), keys(moment(b)));
-        used.iter().map(|&key| a[key].total_cmp(&b[key])).find(|order| order.is_ne()).unwrap_or(std::cmp::Ordering::Equal)
+        used.iter()
+            .map(|&key| a[key].total_cmp(&b[key]))
+            .find(|order| order.is_ne())
+            .unwrap_or(std::cmp::Ordering::Equal)
     };
     let mut groups = groups.to_vec();
     groups.iter_mut().for_each(|group| group.sort_by(|&a, &b| by_keys(a, b)));
@@ -275,7 +301,8 @@ fn moments_of(groups: &[Vec<usize>], slots: &[(Slot, &Frame)], moments: usize) -
         });
         ("order of acquisition".to_owned(), (1..=moments).map(|k| format!("volume {k}")).collect())
     };
-    let order = (0..moments).flat_map(|k| groups.iter().map(move |group| group[k]).collect::<Vec<_>>()).collect();
+    let order =
+        (0..moments).flat_map(|k| groups.iter().map(move |group| group[k]).collect::<Vec<_>>()).collect();
     (axis, names, order)
 }
 
@@ -301,13 +328,20 @@ fn distance(depths: &[f64], thickness: Option<f64>, notes: &mut Vec<String>) -> 
         ));
     }
     if most - least > 1e-3 * usual {
-        notes.push(format!("distances between slices vary from {least:.4} to {most:.4} mm; their mean is used"));
+        notes.push(format!(
+            "distances between slices vary from {least:.4} to {most:.4} mm; their mean is used"
+        ));
     }
     Ok((depths[depths.len() - 1] - depths[0]) / gaps.len() as f64)
 }
 
 /// Sideways shift per slice along rows and columns; `None` when slices lie above each other.
-fn shear(groups: &[Vec<usize>], planes: &[Plane], lead: Plane, distance: f64) -> Result<Option<[f64; 2]>, String> {
+fn shear(
+    groups: &[Vec<usize>],
+    planes: &[Plane],
+    lead: Plane,
+    distance: f64,
+) -> Result<Option<[f64; 2]>, String> {
     let count = groups.len();
     if count < 2 {
         return Ok(None);

@@ -96,9 +96,8 @@ impl Series {
 
     /// Channels of the volume: moments times colours.
     pub fn channels(&self) -> usize {
-        let samples = located(&self.instances[0]).map_or(1, |place| {
-            if self.instances[0].palette.is_some() { 3 } else { place.format.samples }
-        });
+        let samples = located(&self.instances[0])
+            .map_or(1, |place| if self.instances[0].palette.is_some() { 3 } else { place.format.samples });
         self.stack.as_ref().map_or(0, |stack| stack.moments * samples)
     }
 
@@ -106,7 +105,9 @@ impl Series {
     pub fn read(&self, reading: Reading) -> Result<Volume> {
         match &self.stack {
             Ok(stack) => volume::read(&self.instances, stack, reading),
-            Err(why) => Err(Error::input(self.place(), why, "see `galen info` for the series of this folder")),
+            Err(why) => {
+                Err(Error::input(self.place(), why, "see `galen info` for the series of this folder"))
+            }
         }
     }
 
@@ -174,10 +175,8 @@ impl Study {
                 Err(error) => study.unreadable.push(error),
             }
         }
-        study.series = series
-            .into_values()
-            .map(|instances| Series { stack: arrange(&instances), instances })
-            .collect();
+        study.series =
+            series.into_values().map(|instances| Series { stack: arrange(&instances), instances }).collect();
         Ok(study)
     }
 
@@ -195,7 +194,9 @@ impl Study {
                 Some(error) => Err(error.clone()),
                 None => Err(Error::input(path.display(), "holds no DICOM file", "give a folder of images")),
             },
-            ([], [one]) => one.read(Reading::default()).and_then(|_| Err(Error::bug(path.display(), "no stack"))),
+            ([], [one]) => {
+                one.read(Reading::default()).and_then(|_| Err(Error::bug(path.display(), "no stack")))
+            }
             ([], _) => {
                 let what = format!("none of its {} series is a volume", self.series.len());
                 Err(Error::input(path.display(), what, "`galen info` says of each why"))
@@ -241,7 +242,8 @@ fn walk(folder: &Path, depth: usize, files: &mut Vec<PathBuf>) -> Result<()> {
     if depth > MAX_DEPTH {
         return Err(Error::input(folder.display(), "folders are nested too deep", "give one of its folders"));
     }
-    let mut entries = std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut entries =
+        std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         // Links are files of another folder: following them could count a file twice, or go round in circles.
@@ -268,7 +270,8 @@ fn broken(path: &Path, error: &dyn std::fmt::Display) -> Error {
 fn entries(path: &Path) -> Result<Vec<Place>> {
     let archive = archive(path)?;
     let names = archive.file_names().filter_map(Result::ok).filter(|name| !name.ends_with('/'));
-    let mut places: Vec<Place> = names.map(|name| Place::Zipped(path.to_owned(), name.into_owned())).collect();
+    let mut places: Vec<Place> =
+        names.map(|name| Place::Zipped(path.to_owned(), name.into_owned())).collect();
     places.sort();
     Ok(places)
 }
@@ -337,7 +340,11 @@ fn directory(path: &Path) -> Result<Option<(Vec<PathBuf>, Vec<Error>)>> {
             files.push(file);
         } else {
             let what = format!("names the file `{name}`, which is not there");
-            missing.push(Error::input(&place, what, "copy the whole medium, or give the folder with the images"));
+            missing.push(Error::input(
+                &place,
+                what,
+                "copy the whole medium, or give the folder with the images",
+            ));
         }
     }
     files.sort();

@@ -83,7 +83,8 @@ impl Syntax {
 
     /// The error of an identifier that is none of [`SYNTAXES`].
     pub fn unknown(place: &str, uid: &str) -> Error {
-        let name = NOT_READ.iter().find(|(start, _)| uid.starts_with(start)).map_or("unknown", |(_, name)| name);
+        let name =
+            NOT_READ.iter().find(|(start, _)| uid.starts_with(start)).map_or("unknown", |(_, name)| name);
         let what = format!("its transfer syntax {uid} ({name}) is not read");
         Error::input(place, what, "convert it with `gdcmconv --raw` or `dcmconv`, or export it uncompressed")
     }

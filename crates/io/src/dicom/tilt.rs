@@ -26,7 +26,9 @@ pub fn straighten(volume: &Volume, shift: [f64; 2]) -> Volume {
             let from = [above + step[0] * z as f64, left + step[1] * z as f64];
             for (y, row) in plane.chunks_exact_mut(size[2]).enumerate() {
                 for (x, to) in row.iter_mut().enumerate() {
-                    if let Some(value) = between(source, [rows, columns], [y as f64 - from[0], x as f64 - from[1]]) {
+                    if let Some(value) =
+                        between(source, [rows, columns], [y as f64 - from[0], x as f64 - from[1]])
+                    {
                         *to = value;
                     }
                 }
@@ -48,7 +50,9 @@ fn between(image: &[f32], size: [usize; 2], at: [f64; 2]) -> Option<f32> {
     let (y, x) = (at[0].floor(), at[1].floor());
     let (v, u) = (at[0] - y, at[1] - x);
     let (y, x) = (y as usize, x as usize);
-    let pixel = |dy: usize, dx: usize| f64::from(image[(y + dy).min(size[0] - 1) * size[1] + (x + dx).min(size[1] - 1)]);
+    let pixel = |dy: usize, dx: usize| {
+        f64::from(image[(y + dy).min(size[0] - 1) * size[1] + (x + dx).min(size[1] - 1)])
+    };
     let upper = pixel(0, 0) * (1.0 - u) + pixel(0, 1) * u;
     let lower = pixel(1, 0) * (1.0 - u) + pixel(1, 1) * u;
     Some((upper * (1.0 - v) + lower * v) as f32)

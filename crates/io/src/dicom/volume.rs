@@ -76,18 +76,20 @@ fn typed<T: Stored>(instances: &[Instance], stack: &Stack, reading: Reading) -> 
         believable(&instances[slot.instance])?;
     }
     let mut stored = vec![T::from_bits(0); length * stack.slots.len()];
-    stored
-        .par_chunks_exact_mut(length)
-        .zip(&stack.slots)
-        .try_for_each(|(out, slot)| frame(&instances[slot.instance], slot.frame, shared.get(&slot.instance), out))?;
+    stored.par_chunks_exact_mut(length).zip(&stack.slots).try_for_each(|(out, slot)| {
+        frame(&instances[slot.instance], slot.frame, shared.get(&slot.instance), out)
+    })?;
     if reading.invert_monochrome1 && format.photometric == "MONOCHROME1" {
         let all = if matches!(format.sample, Sample::Signed(_)) { -1 } else { (1i64 << format.stored) - 1 };
-        stored.par_iter_mut().for_each(|value| *value = T::from_bits(all - value.as_f64() as i64));
+        stored.par_iter_mut().for_each(|value| {
+            *value = T::from_bits((all - value.as_f64() as i64).max(if all < 0 { i64::MIN } else { 0 }))
+        });
     }
     let planes = stack.geometry.size[0];
     let samples = format.samples;
     let mut volume = if let (Some(palette), 1) = (&lead.palette, samples) {
-        let colours: Vec<u8> = stored.iter().flat_map(|value| palette.colour(value.as_f64() as i64)).collect();
+        let colours: Vec<u8> =
+            stored.iter().flat_map(|value| palette.colour(value.as_f64() as i64)).collect();
         channels(stack, colours, planes, 3)
     } else {
         channels(stack, stored, planes, samples)
@@ -218,7 +220,11 @@ fn frame<T: Stored>(instance: &Instance, frame: usize, shared: Option<&Shared>, 
             _ => format!("frame {}: {what}", frame + 1),
         };
         let syntax = instance.syntax.map_or(String::new(), |syntax| format!(" ({})", syntax.name));
-        Error::input(&name, format!("its pixels cannot be decoded{syntax}: {what}"), "get it from its source again, or uncompressed")
+        Error::input(
+            &name,
+            format!("its pixels cannot be decoded{syntax}: {what}"),
+            "get it from its source again, or uncompressed",
+        )
     };
     if let Some(shared) = shared {
         let bytes = match shared.frames[frame] {

@@ -19,8 +19,12 @@ pub struct Huffman {
 impl Huffman {
     /// Table from the number of codes of each length and their symbols.
     pub fn new(counts: &[u8; 16], symbols: &[u8]) -> Result<Self, String> {
-        let mut table =
-            Self { quick: vec![(0, 0); 1 << QUICK], limit: [0; 17], offset: [0; 17], symbols: symbols.to_vec() };
+        let mut table = Self {
+            quick: vec![(0, 0); 1 << QUICK],
+            limit: [0; 17],
+            offset: [0; 17],
+            symbols: symbols.to_vec(),
+        };
         let (mut code, mut place) = (0u32, 0usize);
         for length in 1..=16u32 {
             let count = usize::from(counts[length as usize - 1]);
@@ -127,7 +131,9 @@ impl<'a> Bits<'a> {
     /// Goes on behind the next restart marker.
     pub fn restart(&mut self) -> Result<(), String> {
         (self.held, self.count, self.made_up) = (0, 0, 0);
-        let found = self.data[self.position()..].windows(2).position(|two| two[0] == 0xff && matches!(two[1], 0xd0..=0xd7));
+        let found = self.data[self.position()..]
+            .windows(2)
+            .position(|two| two[0] == 0xff && matches!(two[1], 0xd0..=0xd7));
         self.at = self.position() + found.ok_or("a restart mark is missing")? + 2;
         Ok(())
     }

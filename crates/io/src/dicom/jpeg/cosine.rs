@@ -72,7 +72,9 @@ mod tests {
             let mut sum = 0.0;
             for (k, &c) in block.iter().enumerate() {
                 let scale = |f: usize| if f == 0 { 0.5f64.sqrt() } else { 1.0 };
-                let wave = |at: usize, f: usize| ((2 * at + 1) as f64 * f as f64 * std::f64::consts::PI / 16.0).cos();
+                let wave = |at: usize, f: usize| {
+                    ((2 * at + 1) as f64 * f as f64 * std::f64::consts::PI / 16.0).cos()
+                };
                 let (v, u) = (k / 8, k % 8);
                 sum += scale(u) * scale(v) / 4.0 * f64::from(c) * wave(place / 8, v) * wave(place % 8, u);
             }

@@ -4,7 +4,14 @@ use super::bits::Bits;
 use super::{Frame, Part, Tables};
 
 /// Decodes a scan with the predictor that its header names; samples were shifted right by `shift` before coding.
-pub fn scan(bits: &mut Bits, frame: &mut Frame, parts: &[Part], tables: &Tables, predictor: u8, shift: u8) -> Result<(), String> {
+pub fn scan(
+    bits: &mut Bits,
+    frame: &mut Frame,
+    parts: &[Part],
+    tables: &Tables,
+    predictor: u8,
+    shift: u8,
+) -> Result<(), String> {
     if !(1..=7).contains(&predictor) || shift >= frame.precision {
         return Err(format!("predictor {predictor} with point transform {shift}"));
     }

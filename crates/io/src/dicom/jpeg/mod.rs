@@ -66,9 +66,9 @@ struct Part {
 
 /// Position in the block of the coefficients, in the order in which they are stored.
 pub(self) static ZIGZAG: [u8; 64] = [
-    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7, 14, 21, 28,
-    35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39, 46, 53, 60, 61, 54, 47, 55,
-    62, 63,
+    0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
+    14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
+    46, 53, 60, 61, 54, 47, 55, 62, 63,
 ];
 
 fn word(stream: &[u8], at: usize) -> Result<usize, String> {
@@ -84,7 +84,9 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
     let mut at = stream.windows(2).position(|two| two == [0xff, 0xd8]).ok_or("no start mark FFD8")? + 2;
     loop {
         // Between segments there may be fill bytes, and behind scans what a decoder did not need.
-        let Some(step) = stream[at.min(stream.len())..].windows(2).position(|two| two[0] == 0xff && !matches!(two[1], 0 | 0xff | 0xd0..=0xd7))
+        let Some(step) = stream[at.min(stream.len())..]
+            .windows(2)
+            .position(|two| two[0] == 0xff && !matches!(two[1], 0 | 0xff | 0xd0..=0xd7))
         else {
             break;
         };
@@ -103,7 +105,9 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
                 frame = Some(header(body, marker == 0xc3, [height, width, components])?);
             }
             0xc4 => huffman(body, &mut tables)?,
-            0xc2 | 0xc5..=0xcf => return Err(format!("JPEG process {marker:#04x} (progressive, hierarchical or arithmetic)")),
+            0xc2 | 0xc5..=0xcf => {
+                return Err(format!("JPEG process {marker:#04x} (progressive, hierarchical or arithmetic)"));
+            }
             0xdb => quantisation(body, &mut tables)?,
             0xdd => tables.restart = word(body, 0)?,
             0xee if body.starts_with(b"Adobe") => adobe = body.get(11).map(|&transform| transform != 0),
@@ -124,7 +128,12 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
     }
     let ids: Vec<u8> = frame.components.iter().map(|component| component.id).collect();
     let says_ycc = adobe.or((ids == b"RGB").then_some(false)).or(jfif.then_some(true));
-    Ok(Picture { samples: sampling::interleave(&mut frame), precision: frame.precision, says_ycc, lossy: !frame.lossless })
+    Ok(Picture {
+        samples: sampling::interleave(&mut frame),
+        precision: frame.precision,
+        says_ycc,
+        lossy: !frame.lossless,
+    })
 }
 
 /// Reads a frame header, refuses other sizes than the file's, and makes room for the planes.
@@ -137,7 +146,10 @@ fn header(body: &[u8], lossless: bool, expected: [usize; 3]) -> Result<Frame, St
         return Err(format!("{precision} bits per sample"));
     }
     if [height, width, count] != expected {
-        return Err(format!("the stream holds {height} x {width} x {count} samples, the file says {} x {} x {}", expected[0], expected[1], expected[2]));
+        return Err(format!(
+            "the stream holds {height} x {width} x {count} samples, the file says {} x {} x {}",
+            expected[0], expected[1], expected[2]
+        ));
     }
     let mut frame = Frame { lossless, precision, width, height, ..Frame::default() };
     for entry in body[6..].chunks_exact(3).take(count) {
@@ -145,7 +157,13 @@ fn header(body: &[u8], lossless: bool, expected: [usize; 3]) -> Result<Frame, St
         if !(1..=4).contains(&h) || !(1..=4).contains(&v) || entry[2] > 3 || (lossless && (h, v) != (1, 1)) {
             return Err(format!("sampling {h} x {v} with table {}", entry[2]));
         }
-        frame.components.push(Component { id: entry[0], h, v, table: entry[2].into(), ..Component::default() });
+        frame.components.push(Component {
+            id: entry[0],
+            h,
+            v,
+            table: entry[2].into(),
+            ..Component::default()
+        });
     }
     if frame.components.len() != count || count == 0 {
         return Err(short.into());
@@ -198,7 +216,8 @@ fn scan(body: &[u8], data: &[u8], frame: &mut Frame, tables: &Tables) -> Result<
     let tail = body.get(1 + 2 * count..4 + 2 * count).ok_or(short)?;
     let mut parts = Vec::new();
     for entry in body[1..].chunks_exact(2).take(count) {
-        let component = frame.components.iter().position(|component| component.id == entry[0] && !component.done);
+        let component =
+            frame.components.iter().position(|component| component.id == entry[0] && !component.done);
         let component = component.ok_or("a scan of a component that is not there")?;
         let (dc, ac) = (usize::from(entry[1] >> 4), usize::from(entry[1] & 15));
         if dc > 3 || ac > 3 || parts.iter().any(|part: &Part| part.component == component) {
@@ -256,7 +275,14 @@ fn blocks(bits: &mut Bits, frame: &mut Frame, parts: &[Part], tables: &Tables) -
 }
 
 /// One block: coefficients times their quantisation.
-fn coefficients(bits: &mut Bits, dc: &Huffman, ac: &Huffman, last: &mut i32, block: &mut [i32; 64], table: &[u16; 64]) -> Result<(), String> {
+fn coefficients(
+    bits: &mut Bits,
+    dc: &Huffman,
+    ac: &Huffman,
+    last: &mut i32,
+    block: &mut [i32; 64],
+    table: &[u16; 64],
+) -> Result<(), String> {
     let category = bits.symbol(dc)?;
     if category > 16 {
         return Err("an impossible difference".into());

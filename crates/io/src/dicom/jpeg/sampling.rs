@@ -24,7 +24,9 @@ pub fn interleave(frame: &mut Frame) -> Vec<u16> {
                     }
                 }
             }
-            for (to, &sample) in out[y * width * count..][..width * count].iter_mut().skip(k).step_by(count).zip(&row) {
+            for (to, &sample) in
+                out[y * width * count..][..width * count].iter_mut().skip(k).step_by(count).zip(&row)
+            {
                 *to = sample;
             }
         }
@@ -51,6 +53,7 @@ fn twice_both(component: &Component, y: usize, width: usize, height: usize, row:
     for x in 0..width {
         let own = sum(x);
         row[2 * x] = (if x == 0 { (own * 4 + 8) >> 4 } else { (3 * own + sum(x - 1) + 8) >> 4 }) as u16;
-        row[2 * x + 1] = (if x + 1 == width { (own * 4 + 7) >> 4 } else { (3 * own + sum(x + 1) + 7) >> 4 }) as u16;
+        row[2 * x + 1] =
+            (if x + 1 == width { (own * 4 + 7) >> 4 } else { (3 * own + sum(x + 1) + 7) >> 4 }) as u16;
     }
 }
