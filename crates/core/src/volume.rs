@@ -143,17 +143,6 @@ impl Volume {
         })
     }
 
-    /// One channel as an image of its own, in its stored type.
-    #[must_use]
-    pub fn channel(&self, channel: usize) -> Self {
-        fn part<T: Scalar>(voxels: &[T]) -> Voxels {
-            T::wrap(voxels.to_vec())
-        }
-        let n = self.geometry.voxels();
-        let voxels = with_voxels!(&self.voxels, v => part(&v[channel * n..(channel + 1) * n]));
-        Self { geometry: self.geometry.clone(), channels: 1, voxels, ..*self }
-    }
-
     /// All channels of several images on one grid, stacked in order. `None` when sizes differ.
     pub fn stack(images: Vec<Self>) -> Option<Self> {
         let mut images = images;
@@ -194,9 +183,6 @@ mod tests {
     fn stacking_needs_one_grid() {
         let a = Volume::new(Geometry::axis_aligned([1, 2, 2], [1.0; 3]), vec![1u8; 4]);
         let b = Volume::new(Geometry::axis_aligned([1, 2, 3], [1.0; 3]), vec![1u8; 6]);
-        let mut two = Volume { channels: 2, voxels: i16::wrap((0..8).collect()), slope: 2.0, ..a.clone() };
-        two = two.channel(1);
-        assert_eq!((two.channels, two.slope, &two.voxels), (1, 2.0, &i16::wrap(vec![4, 5, 6, 7])));
         assert_eq!(Volume::stack(vec![a.clone(), a.clone()]).unwrap().channels, 2);
         assert!(Volume::stack(vec![a, b]).is_none());
     }

@@ -2,7 +2,7 @@
 
 use crate::session::{Exit, Session};
 use comfy_table::Table;
-use galen_core::{Error, Result, Volume};
+use galen_core::{Error, Result, Scalar, Volume, Voxels, with_voxels};
 use galen_io::dicom::{Reading, Series, Study, Uptake};
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -259,5 +259,15 @@ fn parts(name: &str, volume: Volume, arguments: &Import) -> Vec<(PathBuf, Volume
     if !arguments.split {
         return vec![(file(name.to_owned()), volume)];
     }
-    (0..volume.channels).map(|k| (file(format!("{name}_{k:04}")), volume.channel(k))).collect()
+    (0..volume.channels).map(|k| (file(format!("{name}_{k:04}")), channel(&volume, k))).collect()
+}
+
+/// One channel as an image of its own, in its stored type.
+fn channel(volume: &Volume, channel: usize) -> Volume {
+    fn part<T: Scalar>(voxels: &[T]) -> Voxels {
+        T::wrap(voxels.to_vec())
+    }
+    let n = volume.geometry.voxels();
+    let voxels = with_voxels!(&volume.voxels, v => part(&v[channel * n..(channel + 1) * n]));
+    Volume { geometry: volume.geometry.clone(), channels: 1, voxels, ..*volume }
 }

@@ -158,17 +158,20 @@ impl Study {
         };
         let found: Vec<Result<Option<Instance>>> = places.into_par_iter().map(read).collect();
         let mut study = Self { series: Vec::new(), unreadable: missing, others: 0 };
-        let mut series: BTreeMap<(String, i64, String), Vec<Instance>> = BTreeMap::new();
+        let mut series: BTreeMap<(String, String), Vec<Instance>> = BTreeMap::new();
         for found in found {
             match found {
                 Ok(Some(instance)) if instance.sop_class == DIRECTORY => {}
                 Ok(Some(instance)) => {
-                    // Without an identifier, files are a series of their own.
-                    let uid = match instance.series.as_str() {
-                        "" => instance.place.to_string(),
-                        uid => uid.to_owned(),
+                    // Tools that take identifiers away keep a series in a folder.
+                    let uid = match (instance.series.as_str(), &instance.place) {
+                        ("", Place::File(path)) => path.parent().unwrap_or(path).display().to_string(),
+                        ("", Place::Zipped(_, name)) => {
+                            name.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned()
+                        }
+                        (uid, _) => uid.to_owned(),
                     };
-                    let key = (instance.study.clone(), instance.number.unwrap_or(i64::MAX), uid);
+                    let key = (instance.study.clone(), uid);
                     series.entry(key).or_default().push(instance);
                 }
                 Ok(None) => study.others += 1,
@@ -177,6 +180,8 @@ impl Study {
         }
         study.series =
             series.into_values().map(|instances| Series { stack: arrange(&instances), instances }).collect();
+        let number = |series: &Series| series.number().unwrap_or(i64::MAX);
+        study.series.sort_by(|a, b| a.study_uid().cmp(b.study_uid()).then(number(a).cmp(&number(b))));
         Ok(study)
     }
 

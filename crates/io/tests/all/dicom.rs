@@ -133,7 +133,7 @@ fn a_tilted_gantry_is_refused_or_straightened() {
     assert!(study.series[0].stack.as_ref().unwrap().notes[0].contains("tilted by 14.0 degrees"));
     let volume = study.series[0].read(Reading { untilt: true, ..Reading::default() }).unwrap();
     let [planes, rows, columns] = volume.geometry.size;
-    assert_eq!((planes, rows, columns), (4, 8 + 2, 3));
+    assert_eq!((planes, rows, columns), (4, 8 + 3, 3));
     let values = volume.channel_f32(0);
     for z in 0..4 {
         let bright: Vec<usize> = (0..rows).filter(|y| values[(z * rows + y) * columns] > 50.0).collect();
@@ -145,7 +145,9 @@ fn a_tilted_gantry_is_refused_or_straightened() {
 fn stored_values_become_true_ones() {
     // One slope for all: stored values stay as they are. Several: true values.
     let mut files = slices(2);
-    files.iter_mut().for_each(|file| drop(file.text(0x0028_1053, b"DS", "2").text(0x0028_1052, b"DS", "-5")));
+    for file in &mut files {
+        file.text(0x0028_1053, b"DS", "2").text(0x0028_1052, b"DS", "-5");
+    }
     let volume = read(study(&files).path()).unwrap();
     assert_eq!((volume.slope, volume.intercept, volume.channel_f32(0)[6]), (2.0, -5.0, -3.0));
     files[0].text(0x0028_1053, b"DS", "3");
