@@ -1,6 +1,7 @@
 //! Which files make which scan, and where its label map goes.
 
 use galen_core::{Error, Result};
+use galen_io::Format;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,12 @@ pub struct Scan {
 /// take the place of an image.
 pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>> {
     let scans = match given {
-        [folder] if folder.is_dir() => in_folder(folder, out, channels)?,
+        // A series is one scan; folders of series are many.
+        [series] if is_series(series) => vec![of_files(given, out)?],
+        [folder] if folder.is_dir() => match series_in(folder, out)? {
+            series if series.is_empty() => in_folder(folder, out, channels)?,
+            series => series,
+        },
         [list] if is_list(list) => listed(list, out, channels)?,
         files => vec![of_files(files, out)?],
     };
@@ -32,6 +38,30 @@ pub fn scans(given: &[PathBuf], out: &Path, channels: usize) -> Result<Vec<Scan>
         }
     }
     Ok(scans)
+}
+
+/// True for a folder or zip with a DICOM series.
+fn is_series(path: &Path) -> bool {
+    let zip = path.is_file() && path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"));
+    zip || (path.is_dir() && galen_io::dicom::is_dicom(path))
+}
+
+/// One scan for each folder in `folder` that is a DICOM series; none where there are images beside them.
+fn series_in(folder: &Path, out: &Path) -> Result<Vec<Scan>> {
+    if !images(folder)?.is_empty() {
+        return Ok(Vec::new());
+    }
+    let failed = |error: std::io::Error| Error::system(folder.display(), &error);
+    let entries =
+        std::fs::read_dir(folder).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut series: Vec<PathBuf> =
+        entries.iter().map(std::fs::DirEntry::path).filter(|path| is_series(path)).collect();
+    series.sort();
+    let scan = |path: PathBuf| {
+        let case = case_name(&path);
+        Scan { out: out.join(format!("{case}.nii.gz")), images: vec![path], case }
+    };
+    Ok(series.into_iter().map(scan).collect())
 }
 
 /// True for a file that names scans instead of being one.
@@ -125,7 +155,7 @@ impl Shard {
 }
 
 fn of_files(files: &[PathBuf], out: &Path) -> Result<Scan> {
-    if let Some(missing) = files.iter().find(|file| !file.is_file()) {
+    if let Some(missing) = files.iter().find(|file| !file.is_file() && !is_series(file)) {
         let what = if missing.is_dir() { "is a folder among files" } else { "no such file" };
         return Err(Error::input(missing.display(), what, "give one folder, or the files of one scan"));
     }
@@ -207,8 +237,8 @@ fn out_ending(image: &Path) -> String {
         Some((ending, format)) if format.endings.contains(&ending.to_lowercase().as_str()) => {
             ending.to_owned()
         }
-        Some((_, format)) => format.endings[0].to_owned(),
-        None => ".nii.gz".to_owned(),
+        Some((_, Format { endings: [first, ..], .. })) => (*first).to_owned(),
+        _ => ".nii.gz".to_owned(),
     }
 }
 
@@ -238,6 +268,25 @@ mod tests {
         assert_eq!(found.iter().map(|s| s.case.as_str()).collect::<Vec<_>>(), ["a", "b"]);
         assert!(found[1].images[0].ends_with("b_0000.nii.gz"));
         assert_eq!(found[0].out, Path::new("out/a.nii.gz"));
+    }
+
+    #[test]
+    fn a_series_is_one_scan_and_a_folder_of_series_many() {
+        let folder = tempfile::tempdir().unwrap();
+        let slice = [&[0u8; 128][..], b"DICM", &[0; 8]].concat();
+        for name in ["b/1", "b/2", "a/1"] {
+            let file = folder.path().join(name);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, &slice).unwrap();
+        }
+        let many = scans(&[folder.path().to_path_buf()], Path::new("out"), 1).unwrap();
+        assert_eq!(
+            many.iter().map(|s| s.out.to_str().unwrap()).collect::<Vec<_>>(),
+            ["out/a.nii.gz", "out/b.nii.gz"]
+        );
+        let one = scans(&[folder.path().join("b")], Path::new("labels.mha"), 1).unwrap();
+        assert_eq!((one.len(), one[0].case.as_str(), one[0].images.len()), (1, "b", 1));
+        assert_eq!(out_ending(Path::new("a.dcm")), ".nii.gz");
     }
 
     #[test]

@@ -8,7 +8,6 @@ pub fn name(path: &Path, start: &[u8]) -> (String, &'static str) {
     let ends = |ending: &str| path.to_string_lossy().to_lowercase().ends_with(ending);
     let known: &[(bool, &str, &str)] = &[
         (start.is_empty(), "is empty, or ends within its first compressed bytes", "copy it again"),
-        (at(128, b"DICM"), "is DICOM, which this version does not read", "convert the series with dcm2niix"),
         (
             at(0, &348i32.to_le_bytes()) || at(0, &348i32.to_be_bytes()),
             "is Analyze 7.5 or a damaged NIfTI: the magic `n+1` is missing",
@@ -25,6 +24,6 @@ pub fn name(path: &Path, start: &[u8]) -> (String, &'static str) {
     found.unwrap_or_else(|| {
         let what =
             format!("begins with {:02x?}, which is no known image format", &start[..start.len().min(8)]);
-        (what, "give NIfTI, NRRD, MetaImage, PNG, JPEG, BMP or TIFF")
+        (what, "give DICOM, NIfTI, NRRD, MetaImage, PNG, JPEG, BMP or TIFF")
     })
 }

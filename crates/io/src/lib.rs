@@ -5,6 +5,7 @@
 
 mod atomic;
 mod bytes;
+pub mod dicom;
 mod foreign;
 mod gzip;
 mod metaimage;
@@ -61,20 +62,31 @@ pub struct Format {
 
 /// All formats, in the order in which they are tried.
 pub static FORMATS: &[Format] =
-    &[nifti::FORMAT, nrrd::FORMAT, metaimage::FORMAT, raster::FORMAT, tiff::FORMAT];
+    &[dicom::FORMAT, nifti::FORMAT, nrrd::FORMAT, metaimage::FORMAT, raster::FORMAT, tiff::FORMAT];
 
 /// Reads an image.
+///
+/// A folder, zip or DICOMDIR stands for the one DICOM series in it that is a volume.
 pub fn read(path: &Path) -> Result<Volume> {
+    if dicom::is_collection(path) {
+        return dicom::read(path);
+    }
     (recognise(path)?.read)(path)
 }
 
 /// Reads what a file says about itself.
 pub fn read_header(path: &Path) -> Result<Header> {
+    if dicom::is_collection(path) {
+        return dicom::header(path);
+    }
     (recognise(path)?.header)(path)
 }
 
 /// All files that an image is in, this one first.
 pub fn files_of(path: &Path) -> Result<Vec<PathBuf>> {
+    if dicom::is_collection(path) {
+        return dicom::files(path);
+    }
     (recognise(path)?.files)(path)
 }
 

@@ -2,16 +2,19 @@
 
 use super::import_dataset;
 use super::predict::WhichModel;
+use crate::dicom;
 use crate::session::{Exit, Session};
 use galen_core::Result;
 use serde_json::json;
 use std::path::PathBuf;
 
-/// Bring a dataset of another layout into nnU-Net's raw layout, or a model of nnU-Net into Galen's form.
+/// Bring a dataset of another layout into nnU-Net's raw layout, DICOM series into volumes, or a model of nnU-Net into
+/// Galen's form.
 ///
 /// Examples:
 ///   galen import --as BraTS2023-MET train/ --out data/Dataset050_Mets
 ///   galen import --as pairs polyps/ --out data/Dataset051_Polyps --threshold 128 --labels 1=polyp
+///   galen import dicom study/ --out volumes/
 ///   galen import msd Task04_Hippocampus --out data/Dataset004_Hippocampus
 ///   galen import nnunet exported.zip --config 3d_fullres --out models/hippo
 #[derive(clap::Args)]
@@ -27,6 +30,7 @@ pub struct Arguments {
 enum Layout {
     /// Medical Segmentation Decathlon: dataset.json, imagesTr, labelsTr; 4D images are split into channels
     Msd(Msd),
+    Dicom(dicom::Import),
     /// A model of nnU-Net v2: its results folder or exported zip, or a dataset in $nnUNet_results
     Nnunet(NnUnet),
 }
@@ -61,6 +65,7 @@ struct Msd {
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     match &arguments.layout {
         Some(Layout::Msd(msd)) => dataset(msd, session),
+        Some(Layout::Dicom(series)) => dicom::import(series, session),
         Some(Layout::Nnunet(nnunet)) => model(nnunet, session),
         None => arguments.dataset.run(session),
     }

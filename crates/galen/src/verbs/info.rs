@@ -1,6 +1,7 @@
 //! `galen info`: what is this file, dataset or model? Or this processor?
 
 use super::predict::WhichModel;
+use crate::dicom;
 use crate::session::{Exit, Session};
 use galen_core::{Error, Result};
 use galen_data::Dataset;
@@ -8,13 +9,16 @@ use galen_kernels::{Cpu, paths};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 
-/// What is this file, dataset or model?
+/// What is this file, dataset, model or DICOM study?
+///
+/// Of a DICOM folder, zip or DICOMDIR, every series is listed: what it is, its grid, and why it is or is not a volume.
+/// Names and numbers of patients are never shown.
 ///
 /// Examples: galen info scan.nii.gz; galen info data/Dataset004_Hippocampus; galen info runs/hippo; galen info exported.zip;
-/// galen info --cpu
+/// galen info study/ --json; galen info --cpu
 #[derive(clap::Args)]
 pub struct Arguments {
-    /// Image file, dataset folder, model folder or zip
+    /// Image file, dataset folder, model folder or zip, DICOM folder, zip or DICOMDIR
     #[arg(required_unless_present = "cpu")]
     path: Option<PathBuf>,
     /// Which code runs for each operation on this processor, and why (GALEN_CPU forces a path)
@@ -28,18 +32,32 @@ pub struct Arguments {
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let Some(path) = &arguments.path else { return processor(session) };
     let zip = path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("zip"));
-    let facts = if path.is_file() && !zip {
+    let facts = if path.is_file() && !zip && galen_io::dicom::is_dicom(path) {
+        return dicom::info(&dicom::open(path, session)?, session);
+    } else if path.is_file() && !zip {
         image(path)?
-    } else if zip || path.join("model.json").exists() || path.join("plans.json").exists() {
+    } else if zip {
+        match model(path, &arguments.which) {
+            Ok(facts) => facts,
+            Err(no_model) => match galen_io::dicom::is_collection(path).then(|| dicom::open(path, session)) {
+                Some(Ok(study)) if !study.series.is_empty() => return dicom::info(&study, session),
+                _ => return Err(no_model),
+            },
+        }
+    } else if path.join("model.json").exists() || path.join("plans.json").exists() {
         model(path, &arguments.which)?
     } else if path.join("dataset.json").exists() {
         dataset(path)?
     } else if path.is_dir() {
-        return Err(Error::input(
-            path.display(),
-            "holds neither dataset.json nor model.json nor plans.json",
-            "give an image file, a dataset folder or a model folder",
-        ));
+        let study = dicom::open(path, session)?;
+        if study.series.is_empty() && study.unreadable.is_empty() {
+            return Err(Error::input(
+                path.display(),
+                "holds neither dataset.json nor model.json nor plans.json, and no DICOM file",
+                "give an image file, a dataset folder, a model folder or a DICOM study",
+            ));
+        }
+        return dicom::info(&study, session);
     } else {
         let missing = std::io::Error::from(std::io::ErrorKind::NotFound);
         return Err(Error::system(path.display(), &missing));

@@ -26,12 +26,14 @@ use std::path::{Path, PathBuf};
 ///   galen predict imagesTs/ --model runs/hippo --out preds/ --folds 0,1,2
 ///   galen predict flair.nii.gz t1.nii.gz --model runs/brain --out labels.nii.gz   (channels in the model's order)
 ///   galen predict imagesTs/ --model exported.zip --out preds/ --shard 2/8 --continue
+///   galen predict ct_series/ --model runs/liver --out labels.nii.gz    (DICOM: a folder or zip with one series)
 ///   galen predict cases.json --model runs/hippo --out preds/     ({"CASE": ["ct.nii.gz"], ...}, paths relative to it)
 ///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
-    /// One scan (its channels as files, in the model's order), a folder of scans, or a list of scans (.json, .txt)
+    /// One scan (its channels as files, in the model's order, or a folder or zip with one DICOM series), a folder of
+    /// scans or of series, or a list of scans (.json, .txt)
     #[arg(required = true)]
     scans: Vec<PathBuf>,
     /// Model: a folder, a zip, or a dataset in $nnUNet_results

@@ -146,8 +146,5 @@ fn what_cannot_be_written_or_read_is_refused_in_one_line() {
     assert!(read_label_map(&fractions).unwrap_err().to_string().contains("0.5"));
     let missing = read(&folder.path().join("missing.nii.gz")).unwrap_err().to_string();
     assert!(missing.contains("missing.nii.gz") && missing.contains("check the path"), "{missing}");
-    let dicom = folder.path().join("slice.nii.gz");
-    std::fs::write(&dicom, [&[0; 128], &b"DICM"[..], &[0; 200]].concat()).unwrap();
-    assert!(read(&dicom).unwrap_err().to_string().contains("is DICOM"));
     assert!(!std::fs::read_dir(folder.path()).unwrap().any(|f| f.unwrap().file_name() == "a.docx"));
 }

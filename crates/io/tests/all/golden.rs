@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::path::PathBuf;
 
-fn data() -> Option<PathBuf> {
+pub fn data() -> Option<PathBuf> {
     let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
     let folder = PathBuf::from(std::env::var("GALEN_DATA").unwrap_or_else(|_| default.into()));
     if !folder.is_dir() {

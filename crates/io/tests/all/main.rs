@@ -2,5 +2,9 @@
 
 mod contract;
 mod damage;
+mod dicom;
+mod dicom_damage;
+mod dicom_golden;
+mod dicom_maker;
 mod golden;
 mod variants;
