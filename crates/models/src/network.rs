@@ -31,6 +31,11 @@ impl Network {
         Ok(Self { architecture: Arc::new(architecture.clone()), inputs, outputs, graph, parameters })
     }
 
+    /// What it was built from.
+    pub fn architecture(&self) -> &Architecture {
+        &self.architecture
+    }
+
     /// Image channels.
     pub fn inputs(&self) -> usize {
         self.inputs

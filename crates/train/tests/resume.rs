@@ -105,12 +105,21 @@ fn setup<'a>(cases: &'a Balls, labels: &'a Labels) -> Setup<'a> {
         batch_size: 2,
         batch_dice: false,
         use_mask_for_norm: vec![false],
+        label_resampling: "largest score".into(),
     }
 }
 
 fn options(out: &Path, iterations: usize, resume: bool) -> Options {
     let budget = Budget::Iterations(iterations);
-    Options { fold: "0".into(), budget, seed: 7, resume, out: out.to_owned(), command: vec!["test".into()] }
+    Options {
+        fold: "0".into(),
+        budget,
+        seed: 7,
+        resume,
+        out: out.to_owned(),
+        command: vec!["test".into()],
+        pretrained: None,
+    }
 }
 
 fn run(out: &Path, iterations: usize, resume: bool, watch: &mut dyn Watch) -> Result<Outcome> {

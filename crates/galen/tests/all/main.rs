@@ -1,5 +1,6 @@
 //! One binary for all tests of the crate: linking one for each file took most of the time of a test run.
 
+mod assemblies;
 mod bad_input;
 mod cohort;
 mod evaluate_kinds;
@@ -7,5 +8,6 @@ mod find_best;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;
+mod pretrained;
 mod rate;
 mod verify;
