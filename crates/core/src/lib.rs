@@ -9,6 +9,7 @@ mod error;
 mod geometry;
 mod label_map;
 mod labels;
+mod orientation;
 mod volume;
 
 pub use architecture::{Architecture, NetworkClass};
@@ -17,4 +18,5 @@ pub use error::{Error, Kind, Result};
 pub use geometry::{Geometry, Mismatch};
 pub use label_map::{LabelMap, LabelVoxels, label_of};
 pub use labels::{LabelValue, Labels};
+pub use orientation::Orientation;
 pub use volume::{Scalar, Volume, Voxels};

@@ -1,5 +1,6 @@
 //! The `galen` binary: arguments in, calls, printing out. One file per verb in `verbs/`.
 
+mod assembly;
 mod dicom;
 mod figure;
 mod nnunet_roots;

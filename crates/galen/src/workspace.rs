@@ -4,8 +4,18 @@ use crate::nnunet_roots;
 use crate::session::Session;
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Splits, Store};
+use galen_prep::resample::TieRule;
 use galen_prep::{DatasetFacts, Fingerprint, Planner, Plans};
 use std::path::{Path, PathBuf};
+
+/// Where preprocessed cases come from.
+#[derive(Debug, Clone, Copy)]
+pub enum CasesFrom<'a> {
+    /// From the scans, with the rule by which labels meet on the network's grid.
+    Scans(TieRule),
+    /// From a folder of cases that nnU-Net preprocessed.
+    NnUnet(&'a Path),
+}
 
 /// The folder of everything derived from a dataset.
 pub struct Workspace {
@@ -110,27 +120,45 @@ impl Workspace {
         }
     }
 
-    /// The preprocessed cases of one configuration: what is there and current is kept. `adopted` is a folder of
-    /// cases that nnU-Net preprocessed.
+    /// The preprocessed cases of one configuration: what is there and current is kept.
     pub fn store(
         &self,
         dataset: &Dataset,
         plans: &Plans,
         configuration: &str,
-        adopted: Option<&Path>,
+        cases: CasesFrom,
         session: &Session,
     ) -> Result<Store> {
-        let folder = self.folder.join(format!("{}_{configuration}", plans.plans_name));
+        let name = format!("{}_{configuration}", plans.plans_name);
+        let theirs = self.folder.join(&name);
+        // nnU-Net refuses a folder of its cases in which other files lie.
+        let folder = if holds_nnunet_cases(&theirs) {
+            self.folder.join(format!("galen_{name}"))
+        } else {
+            theirs.clone()
+        };
+        if folder != theirs && matches!(cases, CasesFrom::Scans(_)) {
+            session.say(format!(
+                "{} holds cases that nnU-Net preprocessed; `--from-preprocessed` uses them as they are",
+                theirs.display()
+            ));
+        }
         tracing::info!("preprocessed cases: {}", folder.display());
         let progress = session.progress("preprocess", dataset.training.len());
         let at = |done, total| progress.at(done, total);
-        let store = match adopted {
-            Some(source) => Store::adopt(dataset, plans, configuration, source, &folder, &at),
-            None => Store::build(dataset, plans, configuration, &folder, &at),
+        let store = match cases {
+            CasesFrom::NnUnet(source) => Store::adopt(dataset, plans, configuration, source, &folder, &at),
+            CasesFrom::Scans(rule) => Store::build_with(dataset, plans, configuration, rule, &folder, &at),
         }?;
         progress.finish();
         Ok(store)
     }
+}
+
+/// True where nnU-Net keeps preprocessed cases.
+fn holds_nnunet_cases(folder: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(folder) else { return false };
+    entries.flatten().any(|entry| entry.path().extension().is_some_and(|ending| ending == "pkl"))
 }
 
 /// Reads plans, ours or nnU-Net's.

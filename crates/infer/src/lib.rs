@@ -2,6 +2,7 @@
 //!
 //! Volumes in, label maps out; no paths. `Predictor` ties the parts together.
 
+mod assembly;
 pub mod band;
 mod ensemble;
 pub mod export;
@@ -11,6 +12,7 @@ mod predictor;
 pub mod sliding;
 pub mod tiles;
 
+pub use assembly::{Assembly, Crop, Part};
 pub use band::Place;
 pub use ensemble::Ensemble;
 pub use export::{Logits, Probabilities};

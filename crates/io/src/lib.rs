@@ -4,6 +4,7 @@
 //! Writers write beside the target, sync and rename: a file is there whole or not at all.
 
 mod atomic;
+mod blosc2;
 mod bytes;
 pub mod dicom;
 mod foreign;
@@ -20,6 +21,7 @@ mod text;
 mod tiff;
 
 pub use atomic::{remove_unfinished, replace_file, write_atomically};
+pub use blosc2::{Blosc2Array, read_blosc2};
 
 use galen_core::{Error, Geometry, LabelMap, Result, Scalar, Volume};
 use std::borrow::Cow;

@@ -34,6 +34,8 @@ pub struct Provenance {
     pub trainer: String,
     /// Training iterations per fold, when known.
     pub iterations: Option<u64>,
+    /// How the label maps that it was trained with came onto the network's grid; empty when that was not recorded.
+    pub label_resampling: String,
 }
 
 /// Who wrote the folder.
@@ -196,6 +198,7 @@ impl Bundle {
                 dataset: plans_json["dataset_name"].as_str().unwrap_or_default().to_owned(),
                 trainer: text(checkpoint.field("trainer_name")).unwrap_or_default(),
                 iterations: None,
+                label_resampling: String::new(), // nnU-Net's checkpoints do not say
             },
             plans_json,
             configuration,

@@ -32,7 +32,7 @@ impl Network {
         Ok(Self { architecture: Arc::new(architecture.clone()), inputs, outputs, graph, parameters })
     }
 
-    /// What it is made of.
+    /// What it was built from.
     pub fn architecture(&self) -> &Architecture {
         &self.architecture
     }

@@ -8,7 +8,7 @@ use crate::schedule::{Budget, Optimiser, Schedule};
 use crate::setup::{Options, Setup, batches, network};
 use crate::watch::Watch;
 use galen_core::{Error, Result};
-use galen_models::{Bundle, LossSpec, Sgd, Weights};
+use galen_models::{Bundle, LossSpec, Sgd, Transfer, Weights};
 use std::time::Instant;
 
 /// The checkpoint to go on from. Without --resume a folder that holds a training is refused.
@@ -54,7 +54,7 @@ pub fn earlier(
     Ok(Some(checkpoint))
 }
 
-/// Fresh weights, and the schedule that the budget allows.
+/// Weights to begin with, fresh or of another training, and the schedule that the budget allows.
 pub fn fresh(
     setup: &Setup<'_>,
     options: &Options,
@@ -62,7 +62,7 @@ pub fn fresh(
     began: Instant,
     explanation: &mut Vec<String>,
     watch: &mut dyn Watch,
-) -> Result<Checkpoint> {
+) -> Result<(Checkpoint, Option<Transfer>)> {
     let mut schedule = schedule(setup, options, began, explanation, watch)?;
     schedule.precision = options.precision;
     let (chosen, usual) = (schedule.optimiser, Optimiser::default());
@@ -73,8 +73,15 @@ pub fn fresh(
             chosen.momentum, chosen.rate, usual.momentum, usual.rate, schedule.iterations
         ));
     }
-    let weights = network(setup, &schedule.features)?.initial_weights(options.seed);
-    Ok(Checkpoint { state: State::new(schedule, options.seed, identity), weights, momentum: Weights::new() })
+    let network = network(setup, &schedule.features)?;
+    let (mut weights, mut transfer) = (network.initial_weights(options.seed), None);
+    if let Some(pretrained) = &options.pretrained {
+        let taken = pretrained.transfer(&network, weights)?;
+        explanation.extend(taken.1.sentences());
+        (weights, transfer) = (taken.0, Some(taken.1));
+    }
+    let state = State::new(schedule, options.seed, identity);
+    Ok((Checkpoint { state, weights, momentum: Weights::new() }, transfer))
 }
 
 fn schedule(
@@ -84,7 +91,7 @@ fn schedule(
     explanation: &mut Vec<String>,
     watch: &mut dyn Watch,
 ) -> Result<Schedule> {
-    let fixed = width_of_other_folds(setup, options)?;
+    let fixed = width(setup, options)?;
     let features = fixed.as_ref().unwrap_or(&setup.architecture.features);
     match options.budget {
         Budget::Exact => {
@@ -122,6 +129,20 @@ fn schedule(
             Ok(schedule)
         }
     }
+}
+
+/// Features per stage, where they are not for the budget to choose: those of other folds, those that pretrained weights
+/// have, or the plan's when nothing else is known of pretrained weights.
+pub fn width(setup: &Setup<'_>, options: &Options) -> Result<Option<Vec<usize>>> {
+    let plan = &setup.architecture.features;
+    let others = width_of_other_folds(setup, options)?;
+    if options.budget == Budget::Exact {
+        return Ok(Some(plan.clone()));
+    }
+    if others.is_some() {
+        return Ok(others);
+    }
+    Ok(options.pretrained.as_ref().map(|pretrained| pretrained.narrowed(&setup.architecture).features))
 }
 
 /// Folds of one model share a network: the width that other folds in the folder have.

@@ -1,9 +1,10 @@
-//! Files of a run beside its weights: `run.json`, `metrics.jsonl`, `progress.svg`.
+//! Files of a run beside its weights: `run.json`, `metrics.jsonl`, `progress.svg`, `pretrained.json`.
 
 use crate::curves;
 use crate::schedule::Schedule;
 use crate::watch::{Epoch, EpochReport};
 use galen_core::{Error, Result};
+use galen_models::Transfer;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -111,6 +112,13 @@ impl RunFolder {
     pub fn record(&self, record: &RunRecord) -> Result<()> {
         let text = serde_json::to_vec_pretty(record).map_err(|error| Error::bug("run.json", error))?;
         galen_io::replace_file(&self.path.join("run.json"), &text)
+    }
+
+    /// Writes `pretrained.json`: which tensors were taken over from another training.
+    pub fn keep_transfer(&self, transfer: &Transfer) -> Result<()> {
+        let text =
+            serde_json::to_vec_pretty(transfer).map_err(|error| Error::bug("pretrained.json", error))?;
+        galen_io::replace_file(&self.path.join("pretrained.json"), &text)
     }
 
     /// The record of an earlier process of the same run.

@@ -1,7 +1,7 @@
 //! From a prepared dataset and a plan to a finished model folder: everything around the loop.
 
 use crate::batch::Batches;
-use crate::beginning::{earlier, fresh};
+use crate::beginning::{earlier, fresh, width};
 use crate::checkpoint::{self, State};
 use crate::effective_plan::effective_plan;
 use crate::fit::Run;
@@ -10,7 +10,7 @@ use crate::sampler::{Cases, Sampler};
 use crate::schedule::{Budget, Precision, Schedule};
 use crate::watch::Watch;
 use galen_core::{Architecture, Error, Labels, Result};
-use galen_models::{Bundle, BundleContent, LossSpec, Network, Provenance};
+use galen_models::{Bundle, BundleContent, LossSpec, Network, Pretrained, Provenance, Transfer};
 use galen_prep::augment::Recipe;
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -35,6 +35,8 @@ pub struct Options {
     pub out: PathBuf,
     /// Command line, for the record.
     pub command: Vec<String>,
+    /// Weights of another training to begin with; a resumed run has its own.
+    pub pretrained: Option<Pretrained>,
 }
 
 /// What a run is about, free of files.
@@ -69,6 +71,8 @@ pub struct Setup<'a> {
     pub batch_dice: bool,
     /// Channels that are 0 outside the body.
     pub use_mask_for_norm: Vec<bool>,
+    /// How label maps came onto the network's grid, for the record.
+    pub label_resampling: String,
 }
 
 /// What a run ended with.
@@ -82,6 +86,8 @@ pub struct Outcome {
     pub schedule: Schedule,
     /// Why that schedule, in sentences.
     pub explanation: Vec<String>,
+    /// What was taken over from another training, when this process began with its weights.
+    pub pretrained: Option<Transfer>,
     /// Iteration that this process began at; not 0 after a resume.
     pub first_iteration: usize,
     /// Training iterations done in all.
@@ -99,14 +105,17 @@ pub struct Outcome {
 /// Trains; the model folder is a [`Bundle`] when it returns.
 pub fn train(setup: &Setup<'_>, options: &Options, watch: &mut dyn Watch) -> Result<Outcome> {
     let began = Instant::now();
-    check(setup)?;
+    check(setup, options)?;
     let identity = identity(setup);
     let folder = RunFolder::create(&options.out, &options.fold)?;
-    let mut explanation = Vec::new();
-    let checkpoint = match earlier(setup, options, &folder, &identity, &mut explanation)? {
-        Some(checkpoint) => checkpoint,
+    let mut explanation = vec![format!("Labels on the network's grid: {}.", setup.label_resampling)];
+    let (checkpoint, transfer) = match earlier(setup, options, &folder, &identity, &mut explanation)? {
+        Some(checkpoint) => (checkpoint, None),
         None => fresh(setup, options, identity, began, &mut explanation, watch)?,
     };
+    if let Some(transfer) = &transfer {
+        folder.keep_transfer(transfer)?;
+    }
     let state = &checkpoint.state;
     folder.keep_metrics(&state.history, state.schedule.epochs)?;
     write_description(setup, options, &state.schedule)?;
@@ -139,6 +148,7 @@ pub fn train(setup: &Setup<'_>, options: &Options, watch: &mut dyn Watch) -> Res
         fold: options.fold.clone(),
         schedule: run.state.schedule.clone(),
         explanation,
+        pretrained: transfer,
         first_iteration: record.first_iteration,
         iterations,
         ema_pseudo_dice: run.state.ema,
@@ -191,12 +201,19 @@ fn record(
     }
 }
 
-fn check(setup: &Setup<'_>) -> Result<()> {
+fn check(setup: &Setup<'_>, options: &Options) -> Result<()> {
     if setup.training.is_empty() {
         let what = "the fold has no training case";
         return Err(Error::input(&setup.dataset, what, "choose another fold, or add labelled cases"));
     }
-    network(setup, &setup.architecture.features)?.check_size(recipe(setup).patch)
+    network(setup, &setup.architecture.features)?.check_size(recipe(setup).patch)?;
+    // What does not fit is refused before anything is written; a resumed run does not look at it.
+    if let (Some(pretrained), false) = (&options.pretrained, options.resume) {
+        let network =
+            network(setup, &width(setup, options)?.unwrap_or_else(|| setup.architecture.features.clone()))?;
+        pretrained.transfer(&network, network.initial_weights(options.seed))?;
+    }
+    Ok(())
 }
 
 pub(crate) fn network(setup: &Setup<'_>, features: &[usize]) -> Result<Network> {
@@ -244,6 +261,7 @@ fn write_description(setup: &Setup<'_>, options: &Options, schedule: &Schedule) 
         dataset: setup.dataset.clone(),
         trainer: "nnU-Net recipe".into(),
         iterations: Some(schedule.iterations as u64),
+        label_resampling: setup.label_resampling.clone(),
     };
     Bundle::write(
         &options.out,

@@ -75,6 +75,7 @@ pub fn fit(
         batch_size: configuration.batch_size,
         batch_dice: configuration.batch_dice,
         use_mask_for_norm: configuration.use_mask_for_norm.clone(),
+        label_resampling: store.label_resampling().to_owned(),
     };
     train(&setup, options, watch)
 }

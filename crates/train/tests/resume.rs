@@ -105,6 +105,7 @@ fn setup<'a>(cases: &'a Balls, labels: &'a Labels) -> Setup<'a> {
         batch_size: 2,
         batch_dice: false,
         use_mask_for_norm: vec![false],
+        label_resampling: "largest score".into(),
     }
 }
 
@@ -118,6 +119,7 @@ fn options(out: &Path, iterations: usize, resume: bool) -> Options {
         resume,
         out: out.to_owned(),
         command: vec!["test".into()],
+        pretrained: None,
     }
 }
 

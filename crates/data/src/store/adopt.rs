@@ -29,6 +29,10 @@ struct Preprocessed<'a> {
 }
 
 impl Source for Preprocessed<'_> {
+    fn label_resampling(&self) -> &'static str {
+        "as nnU-Net preprocessed them; its files do not say by which rule"
+    }
+
     fn files(&self, case: &Case) -> Result<Vec<PathBuf>> {
         Ok(NnunetCase::find(self.preprocessed, &case.id)?.files())
     }

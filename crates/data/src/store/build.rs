@@ -8,6 +8,7 @@ use crate::dataset::{Case, Dataset};
 use crate::description::write_json;
 use crate::work_queue::{all_or_first, for_each_case, require_cases};
 use galen_core::{Error, Result};
+use galen_prep::resample::TieRule;
 use galen_prep::{Configuration, Plans, Prepared, Undo};
 use sha2::{Digest, Sha256};
 use std::fs::File;
@@ -23,12 +24,27 @@ impl Store {
         folder: &Path,
         progress: Progress,
     ) -> Result<Self> {
-        build(dataset, plans, configuration, folder, progress, &Scans)
+        Self::build_with(dataset, plans, configuration, TieRule::default(), folder, progress)
+    }
+
+    /// As [`Store::build`], with the rule by which labels meet on the network's grid.
+    pub fn build_with(
+        dataset: &Dataset,
+        plans: &Plans,
+        configuration: &str,
+        rule: TieRule,
+        folder: &Path,
+        progress: Progress,
+    ) -> Result<Self> {
+        build(dataset, plans, configuration, folder, progress, &Scans { rule })
     }
 }
 
 /// Where the cases of a store come from.
 pub(super) trait Source: Sync {
+    /// How label maps came onto the network's grid.
+    fn label_resampling(&self) -> &'static str;
+
     /// Files that a case is made from; when one changes, the case is made again.
     fn files(&self, case: &Case) -> Result<Vec<PathBuf>>;
 
@@ -61,7 +77,7 @@ pub(super) fn build(
     std::fs::create_dir_all(folder).map_err(|error| Error::system(folder.display(), &error))?;
     let _lock = lock(folder)?;
     galen_io::remove_unfinished(folder)?;
-    let shared = shared_hash(dataset, plans, configuration)?;
+    let shared = shared_hash(dataset, plans, configuration, source.label_resampling())?;
     let inputs = files.iter().map(|files| case_hash(&shared, files)).collect::<Result<Vec<_>>>()?;
     // Preprocessing holds the image, its resampled copy and one channel in double precision.
     let bytes = |index: usize| {
@@ -88,6 +104,7 @@ pub(super) fn build(
         dataset: dataset.name.clone(),
         configuration: configuration.to_owned(),
         channels: dataset.channel_names.len(),
+        label_resampling: source.label_resampling().to_owned(),
         cases: dataset.training_ids().into_iter().zip(inputs).collect(),
     };
     write_json(&folder.join("store.json"), &contents)?;
@@ -104,9 +121,15 @@ fn growth(case: &Case, plans: &Plans, settings: &Configuration) -> f64 {
 }
 
 /// The scans themselves.
-struct Scans;
+struct Scans {
+    rule: TieRule,
+}
 
 impl Source for Scans {
+    fn label_resampling(&self) -> &'static str {
+        self.rule.name()
+    }
+
     fn files(&self, case: &Case) -> Result<Vec<PathBuf>> {
         // A detached header stays the same when its voxels change. What cannot be read fails with its case.
         let parts = |file: &PathBuf| galen_io::files_of(file).unwrap_or_else(|_| vec![file.clone()]);
@@ -125,7 +148,7 @@ impl Source for Scans {
             let what = format!("image has {:?} voxels, mask {:?}", image.geometry.size, labels.geometry.size);
             return Err(Error::input("mask", what, "run `galen check` on the dataset"));
         }
-        galen_prep::prepare(&image, Some(&labels), plans, settings)
+        galen_prep::prepare_with(&image, Some(&labels), plans, settings, self.rule)
     }
 }
 
@@ -143,8 +166,8 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-/// Hash of what all cases share: format, plans, configuration, meaning of the labels.
-fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str) -> Result<Vec<u8>> {
+/// Hash of what all cases share: format, plans, configuration, meaning of the labels and how they are resampled.
+fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str, rule: &str) -> Result<Vec<u8>> {
     let mut hash = Sha256::new();
     hash.update(FORMAT.to_le_bytes());
     for text in [serde_json::to_string(plans), serde_json::to_string(&dataset.labels)] {
@@ -153,6 +176,10 @@ fn shared_hash(dataset: &Dataset, plans: &Plans, configuration: &str) -> Result<
         hash.update(text);
     }
     hash.update(configuration);
+    // Stores of before there was a choice stay valid.
+    if rule == TieRule::Half.name() {
+        hash.update(rule);
+    }
     Ok(hash.finalize().to_vec())
 }
 

@@ -16,6 +16,7 @@ mod nnunet_case;
 use cache::{Cache, Chunk};
 use case_file::CaseFile;
 use galen_core::{Error, Result};
+use galen_prep::resample::TieRule;
 use galen_prep::{ClassLocations, Undo};
 use grid::copy_overlap;
 use serde::{Deserialize, Serialize};
@@ -35,8 +36,16 @@ struct Contents {
     dataset: String,
     configuration: String,
     channels: usize,
+    /// How label maps came onto the network's grid.
+    #[serde(default = "usual_rule")]
+    label_resampling: String,
     /// Case → hash of everything it was made from.
     cases: Vec<(String, String)>,
+}
+
+/// Stores that do not say have the rule that was the only one then.
+fn usual_rule() -> String {
+    TieRule::default().name().to_owned()
 }
 
 /// What is known about a stored case without reading voxels.
@@ -58,6 +67,7 @@ pub struct Store {
     ids: Vec<String>,
     entries: Vec<Entry>,
     files: Vec<CaseFile>,
+    label_resampling: String,
     cache: Cache,
 }
 
@@ -82,8 +92,13 @@ impl Store {
             let what = format!("has format {}, this version reads {FORMAT}", contents.format);
             return Err(Error::input(file.display(), what, again));
         }
-        let mut store =
-            Self { ids: Vec::new(), entries: Vec::new(), files: Vec::new(), cache: Cache::new(CACHE_BYTES) };
+        let mut store = Self {
+            ids: Vec::new(),
+            entries: Vec::new(),
+            files: Vec::new(),
+            label_resampling: contents.label_resampling,
+            cache: Cache::new(CACHE_BYTES),
+        };
         for (id, inputs) in contents.cases {
             let case = CaseFile::open(&case_path(folder, &id))?;
             if case.header.inputs != inputs
@@ -108,6 +123,11 @@ impl Store {
     /// Cases, sorted bytewise.
     pub fn ids(&self) -> &[String] {
         &self.ids
+    }
+
+    /// How label maps came onto the network's grid: the name of a [`TieRule`], or that others did it.
+    pub fn label_resampling(&self) -> &str {
+        &self.label_resampling
     }
 
     /// Position of a case.

@@ -1,5 +1,5 @@
-//! One case as nnU-Net preprocessed it: `CASE.npz` (keys `data`, `seg`) or the unpacked `CASE.npy` with
-//! `CASE_seg.npy`, and `CASE.pkl` with what was cropped.
+//! One case as nnU-Net preprocessed it: `CASE.b2nd` with `CASE_seg.b2nd` (version 2.6 and later), `CASE.npz` (keys
+//! `data`, `seg`) or the unpacked `CASE.npy` with `CASE_seg.npy`, and `CASE.pkl` with what was cropped.
 //!
 //! Source: nnunetv2 2.8.1 and 2.5, `nnunet_dataset`. Arrays are `[c, z, y, x]` in the network's axis order; the
 //! pickle is read by a reader that runs nothing.
@@ -26,6 +26,7 @@ pub(super) struct NnunetCase {
 enum Arrays {
     Packed(PathBuf),
     Unpacked { image: PathBuf, labels: PathBuf },
+    Blosc { image: PathBuf, labels: PathBuf },
 }
 
 impl NnunetCase {
@@ -34,14 +35,16 @@ impl NnunetCase {
         let file = |rest: &str| folder.join(format!("{id}{rest}"));
         let bad = |what: &str| Error::input(folder.display(), format!("case {id}: {what}"), REMEDY);
         let properties = file(".pkl");
-        let arrays = if file(".npz").is_file() {
+        let arrays = if file(".b2nd").is_file() && file("_seg.b2nd").is_file() {
+            Arrays::Blosc { image: file(".b2nd"), labels: file("_seg.b2nd") }
+        } else if file(".npz").is_file() {
             Arrays::Packed(file(".npz"))
         } else if file(".npy").is_file() && file("_seg.npy").is_file() {
             Arrays::Unpacked { image: file(".npy"), labels: file("_seg.npy") }
         } else if file(".b2nd").is_file() {
-            return Err(bad("stored as .b2nd (Blosc2), which Galen does not read yet"));
+            return Err(bad("the _seg.b2nd is missing"));
         } else {
-            return Err(bad("neither .npz nor .npy is there"));
+            return Err(bad("neither .b2nd nor .npz nor .npy is there"));
         };
         if !properties.is_file() {
             return Err(bad("the .pkl is missing"));
@@ -53,7 +56,9 @@ impl NnunetCase {
     pub(super) fn files(&self) -> Vec<PathBuf> {
         let mut files = match &self.arrays {
             Arrays::Packed(file) => vec![file.clone()],
-            Arrays::Unpacked { image, labels } => vec![image.clone(), labels.clone()],
+            Arrays::Unpacked { image, labels } | Arrays::Blosc { image, labels } => {
+                vec![image.clone(), labels.clone()]
+            }
         };
         files.push(self.properties.clone());
         files
@@ -66,6 +71,7 @@ impl NnunetCase {
         let bad = |what: String| Error::input(place.display(), what, REMEDY);
         let damaged = |error: std::io::Error| bad(format!("damaged array: {error}"));
         let ((shape, image), (label_shape, labels)) = match &self.arrays {
+            Arrays::Blosc { image, labels } => (blosc_floats(image)?, blosc_integers(labels)?),
             Arrays::Packed(path) => {
                 let mut archive = NpzArchive::open(path).map_err(damaged)?;
                 let missing = |name: &str| bad(format!("there is no array `{name}`"));
@@ -164,6 +170,37 @@ fn integers<R: Read>(array: NpyFile<R>) -> std::io::Result<Array<i16>> {
         other => return Err(invalid(format!("type {other}, expected labels of 8 or 16 bits"))),
     };
     Ok((shape, values))
+}
+
+fn blosc_floats(path: &Path) -> Result<Array<f32>> {
+    let array = galen_io::read_blosc2(path)?;
+    let bytes = &array.bytes;
+    let values = match array.dtype.as_str() {
+        "<f4" => each(bytes, f32::from_le_bytes),
+        "<f8" => each(bytes, |eight| f64::from_le_bytes(eight) as f32),
+        other => return Err(other_type(path, other, "32-bit floats")),
+    };
+    Ok((array.shape, values))
+}
+
+fn blosc_integers(path: &Path) -> Result<Array<i16>> {
+    let array = galen_io::read_blosc2(path)?;
+    let bytes = &array.bytes;
+    let values = match array.dtype.as_str() {
+        "<i2" => each(bytes, i16::from_le_bytes),
+        "|i1" => each(bytes, |one| i8::from_le_bytes(one).into()),
+        "|u1" => each(bytes, |one| u8::from_le_bytes(one).into()),
+        other => return Err(other_type(path, other, "labels of 8 or 16 bits")),
+    };
+    Ok((array.shape, values))
+}
+
+fn each<T, const N: usize>(bytes: &[u8], value: fn([u8; N]) -> T) -> Vec<T> {
+    bytes.as_chunks().0.iter().map(|&element| value(element)).collect()
+}
+
+fn other_type(path: &Path, found: &str, expected: &str) -> Error {
+    Error::input(path.display(), format!("type {found}, expected {expected}"), REMEDY)
 }
 
 fn shape<R: Read>(array: &NpyFile<R>) -> std::io::Result<Vec<usize>> {

@@ -82,7 +82,7 @@ fn what_is_missing_or_dangerous_is_said_and_nothing_is_written() {
     let store = home.path().join("store");
     let refusal =
         || Store::adopt(&dataset, &plans, "3d_fullres", &source, &store, &|_, _| ()).unwrap_err().to_string();
-    assert!(refusal().contains("neither .npz nor .npy"), "{}", refusal());
+    assert!(refusal().contains("neither .b2nd nor .npz nor .npy"), "{}", refusal());
     fs::write(source.join("case_0.npz"), b"").unwrap();
     assert!(refusal().contains(".pkl is missing"), "{}", refusal());
     assert!(!store.exists(), "something was written");
@@ -90,5 +90,51 @@ fn what_is_missing_or_dangerous_is_said_and_nothing_is_written() {
     assert!(refusal().contains("`os.system`"), "{}", refusal());
     fs::remove_file(source.join("case_0.npz")).unwrap();
     fs::write(source.join("case_0.b2nd"), b"").unwrap();
-    assert!(refusal().contains("Blosc2"), "{}", refusal());
+    assert!(refusal().contains("_seg.b2nd is missing"), "{}", refusal());
+}
+
+#[test]
+fn golden_blosc2_arrays_are_those_that_python_reads() {
+    let Some(root) = crate::synthetic::goldens() else { return };
+    let mut compared = 0;
+    let mut open = vec![root.join("nnunet/datasets"), root.join("blosc2")];
+    while let Some(folder) = open.pop() {
+        let Ok(entries) = fs::read_dir(&folder) else { continue };
+        for path in entries.map(|entry| entry.unwrap().path()) {
+            if path.is_dir() {
+                open.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "b2nd") {
+                let array = galen_io::read_blosc2(&path).unwrap();
+                let Some((shape, expected)) = decoded(&path) else { continue };
+                assert_eq!(array.shape, shape, "{}", path.display());
+                assert!(array.bytes == expected, "{}: values differ", path.display());
+                compared += 1;
+            }
+        }
+    }
+    println!("{compared} arrays equal in every byte");
+    assert!(compared > 0, "the goldens hold no Blosc2 array");
+}
+
+/// The array as numpy wrote it: `NAME.b2nd.npy` beside `NAME.b2nd`, or in `CASE.npz` for `CASE.b2nd` and `CASE_seg.b2nd`.
+fn decoded(path: &Path) -> Option<(Vec<usize>, Vec<u8>)> {
+    let beside = path.with_extension("b2nd.npy");
+    if beside.is_file() {
+        return Some(raw(npyz::NpyFile::new(fs::File::open(beside).unwrap()).unwrap()));
+    }
+    let stem = path.file_stem()?.to_str()?;
+    let (case, key) = stem.strip_suffix("_seg").map_or((stem, "data"), |case| (case, "seg"));
+    let mut archive = npyz::npz::NpzArchive::open(path.with_file_name(format!("{case}.npz"))).ok()?;
+    Some(raw(archive.by_name(key).unwrap()?))
+}
+
+fn raw<R: std::io::Read>(array: npyz::NpyFile<R>) -> (Vec<usize>, Vec<u8>) {
+    let shape = array.shape().iter().map(|&length| length as usize).collect();
+    let bytes = match array.dtype().descr().as_str() {
+        "'<f4'" => array.into_vec::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect(),
+        "'<i2'" => array.into_vec::<i16>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect(),
+        "'|u1'" => array.into_vec::<u8>().unwrap(),
+        other => panic!("{other}"),
+    };
+    (shape, bytes)
 }

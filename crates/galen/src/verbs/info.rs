@@ -133,11 +133,13 @@ fn dataset(path: &Path) -> Result<Value> {
 
 fn model(path: &Path, which: &WhichModel) -> Result<Value> {
     let bundle = which.open(path)?;
+    let recorded = bundle.provenance.label_resampling.as_str();
     let labels: serde_json::Map<String, Value> =
         bundle.labels.entries.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     Ok(json!({
         "what": "model", "dataset": bundle.plans_json["dataset_name"], "configuration": bundle.configuration,
         "channels": bundle.channel_names, "labels": labels, "folds": bundle.folds()?,
         "mirror axes": bundle.mirror_axes, "plans": bundle.plans_json["plans_name"],
+        "label resampling": if recorded.is_empty() { "not recorded" } else { recorded },
     }))
 }

@@ -1,5 +1,8 @@
 //! `galen predict`: scans in, label maps out.
 
+mod several;
+
+use crate::assembly;
 use crate::nnunet_roots;
 use crate::postprocess;
 use crate::precision::{self, Agreement, Precision};
@@ -20,6 +23,8 @@ use std::path::{Path, PathBuf};
 /// The model is a folder that `galen train` wrote, an nnU-Net v2 results folder
 /// (plans.json, dataset.json, fold_0/checkpoint_final.pth), a zip of nnUNetv2_export_model_to_zip, or the
 /// name or number of a dataset in the folder that the environment variable nnUNet_results names.
+/// It can also be a .toml file that describes several models and the steps around them (docs/totalsegmentator.md), or
+/// one of the descriptions that come along: totalsegmentator (1.5 mm), totalsegmentator-fast (3 mm).
 ///
 /// Examples:
 ///   galen predict scan.nii.gz --model runs/hippo --out labels.nii.gz
@@ -29,6 +34,7 @@ use std::path::{Path, PathBuf};
 ///   galen predict ct_series/ --model runs/liver --out labels.nii.gz    (DICOM: a folder or zip with one series)
 ///   galen predict cases.json --model runs/hippo --out preds/     ({"CASE": ["ct.nii.gz"], ...}, paths relative to it)
 ///   nnUNet_results=/data/results galen predict imagesTs/ --model 4 --config 3d_fullres --out preds/
+///   nnUNet_results=~/.totalsegmentator/nnunet/results galen predict ct.nii.gz --model totalsegmentator --out labels.nii.gz
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -36,7 +42,7 @@ pub struct Arguments {
     /// scans or of series, or a list of scans (.json, .txt)
     #[arg(required = true)]
     scans: Vec<PathBuf>,
-    /// Model: a folder, a zip, or a dataset in $nnUNet_results
+    /// Model: a folder, a zip, a dataset in $nnUNet_results, or a description of several (.toml, totalsegmentator)
     #[arg(long, short)]
     model: PathBuf,
     #[command(flatten)]
@@ -59,9 +65,9 @@ pub struct Arguments {
     /// No test-time mirroring: up to eight times faster, a little less accurate
     #[arg(long)]
     no_mirroring: bool,
-    /// Step of the sliding window as a part of the patch
-    #[arg(long, default_value_t = 0.5, value_name = "PART")]
-    step: f64,
+    /// Step of the sliding window as a part of the patch [default: 0.5; that of the description with several models]
+    #[arg(long, value_name = "PART")]
+    step: Option<f64>,
     /// How the network's activations are stored; auto decides on the first scan, which it segments twice more
     #[arg(long, value_enum, default_value_t = Precision::F32, value_name = "PRECISION")]
     precision: Precision,
@@ -137,23 +143,17 @@ enum LogitSums {
 
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
-    if !(arguments.step > 0.0 && arguments.step <= 1.0) {
-        return Err(Error::input(
-            "--step",
-            format!("{} is not in (0, 1]", arguments.step),
-            "0.5 is nnU-Net's",
-        ));
+    if let Some(step) = arguments.step.filter(|step| !(*step > 0.0 && *step <= 1.0)) {
+        return Err(Error::input("--step", format!("{step} is not in (0, 1]"), "0.5 is nnU-Net's"));
     }
-    let steps = postprocess::steps(arguments.postprocessing.as_deref())?;
+    if assembly::named(&arguments.model) {
+        return several::run(arguments, session);
+    }
     let bundle = arguments.which.open(&arguments.model)?;
-    let mut list = scans(&arguments.scans, &arguments.out, bundle.channel_names.len())?;
-    let first = list.first().cloned();
-    if let Some(shard) = arguments.shard {
-        list = shard.take(list);
-    }
+    let (list, first) = arguments.scans(bundle.channel_names.len())?;
     let options = Options {
         mirror: !arguments.no_mirroring,
-        step: arguments.step,
+        step: arguments.step.unwrap_or(0.5),
         compat_f16: match arguments.logits {
             LogitSums::Auto => bundle.form == BundleForm::NnUnet,
             LogitSums::F16 => true,
@@ -167,33 +167,60 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let (activations, check) = activations(arguments, first.as_ref(), &open, session)?;
     let predictor = open(activations)?;
     let previous = previous_maps(arguments, &predictor, &list)?;
-    let progress = session.progress("predict", list.len());
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for (number, scan) in list.iter().enumerate() {
-        session.check_stop(&format!("{number} of {} scans are done; --continue goes on", list.len()))?;
-        let whole = !arguments.save_probabilities || probabilities::file_beside(&scan.out).exists();
-        if arguments.skip_done && scan.out.exists() && whole {
-            continue;
-        }
-        progress.note(scan.case.clone());
-        let written = one(&predictor, scan, previous.get(&scan.case), arguments, &progress)
-            .and_then(|prediction| write(prediction, &steps, &scan.out));
-        match written {
-            Ok(()) => done.push(scan.out.clone()),
-            Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
-            Err(error) => {
-                progress.failure(&format!("galen: {error}"));
-                failed.push(json!({ "case": scan.case, "error": error.to_string() }));
-            }
-        }
-        progress.at(number + 1, list.len());
+    let segment = |scan: &Scan, progress: &Progress| {
+        one(&predictor, scan, previous.get(&scan.case), arguments, progress)
+    };
+    let precision = json!({ "activations": precision::name(activations), "check": check });
+    arguments.each(&list, &segment, json!({ "folds": folds, "precision": precision }), session)
+}
+
+impl Arguments {
+    /// The scans that this call is to segment, and the first of all shards.
+    fn scans(&self, channels: usize) -> Result<(Vec<Scan>, Option<Scan>)> {
+        let list = scans(&self.scans, &self.out, channels)?;
+        let first = list.first().cloned();
+        Ok((self.shard.map_or(list.clone(), |shard| shard.take(list)), first))
     }
-    progress.finish();
-    session.document(&json!({ "written": done, "failed": failed, "folds": folds, "precision": {
-        "activations": precision::name(activations), "check": check,
-    } }))?;
-    session.say(format!("{} label maps written, {} scans failed", done.len(), failed.len()));
-    Ok(if failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+
+    /// Segments scan after scan; what fails is told and passed over. `about` goes into the JSON document.
+    fn each(
+        &self,
+        list: &[Scan],
+        segment: &dyn Fn(&Scan, &Progress) -> Result<Prediction>,
+        about: Value,
+        session: &Session,
+    ) -> Result<Exit> {
+        let steps = postprocess::steps(self.postprocessing.as_deref())?;
+        let progress = session.progress("predict", list.len());
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
+        for (number, scan) in list.iter().enumerate() {
+            session.check_stop(&format!("{number} of {} scans are done; --continue goes on", list.len()))?;
+            let whole = !self.save_probabilities || probabilities::file_beside(&scan.out).exists();
+            if self.skip_done && scan.out.exists() && whole {
+                continue;
+            }
+            progress.note(scan.case.clone());
+            let written =
+                segment(scan, &progress).and_then(|prediction| write(prediction, &steps, &scan.out));
+            match written {
+                Ok(()) => done.push(scan.out.clone()),
+                Err(error) if list.len() == 1 || error.kind() == Kind::Interrupted => return Err(error),
+                Err(error) => {
+                    progress.failure(&format!("galen: {error}"));
+                    failed.push(json!({ "case": scan.case, "error": error.to_string() }));
+                }
+            }
+            progress.at(number + 1, list.len());
+        }
+        progress.finish();
+        let mut document = json!({ "written": done, "failed": failed });
+        if let (Some(document), Value::Object(about)) = (document.as_object_mut(), about) {
+            document.extend(about);
+        }
+        session.document(&document)?;
+        session.say(format!("{} label maps written, {} scans failed", done.len(), failed.len()));
+        Ok(if failed.is_empty() { Exit::Done } else { Exit::SomeFailed })
+    }
 }
 
 /// How activations are stored, and what the check case said. It is the first scan of all, so that all shards of a cohort

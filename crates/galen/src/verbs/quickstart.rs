@@ -6,13 +6,14 @@ use super::train::Screen;
 use crate::report::{Picture, Step, Window};
 use crate::report_data;
 use crate::session::{Exit, Session};
-use crate::workspace::Workspace;
+use crate::workspace::{CasesFrom, Workspace};
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Severity};
 use galen_infer::{Options as PredictOptions, Predictor};
 use galen_metrics::{Evaluation, Summary};
 use galen_models::Bundle;
 use galen_prep::Planner;
+use galen_prep::resample::TieRule;
 use galen_train::{Budget, Options, Outcome, Precision};
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -68,7 +69,8 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
 
     session.say("4/6 train");
     let split = workspace.splits(&dataset)?.fold("0")?;
-    let store = workspace.store(&dataset, &plans, "3d_fullres", None, session)?;
+    let store =
+        workspace.store(&dataset, &plans, "3d_fullres", CasesFrom::Scans(TieRule::default()), session)?;
     let model = out.join("model");
     let options = Options {
         fold: "0".into(),
@@ -78,6 +80,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         resume: false,
         out: model.clone(),
         command: std::env::args().collect(),
+        pretrained: None,
     };
     let configuration = plans.configuration("3d_fullres")?;
     let mut screen = Screen::new(session);

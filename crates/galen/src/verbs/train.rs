@@ -6,12 +6,13 @@ use crate::nnunet_roots;
 use crate::precision::TrainingPrecision;
 use crate::probabilities;
 use crate::session::{Exit, Progress, Session};
-use crate::workspace::{Workspace, read_plans};
+use crate::workspace::{CasesFrom, Workspace, read_plans};
 use galen_core::{Error, Result};
 use galen_data::{Dataset, Patients, Split, Splits};
 use galen_infer::{Options as PredictOptions, Predictor};
 use galen_metrics::{Evaluation, Summary};
-use galen_models::Bundle;
+use galen_models::{Bundle, Network, Pretrained};
+use galen_prep::resample::TieRule;
 use galen_prep::{Planner, Plans};
 use galen_train::{Budget, EpochReport, Options, Watch};
 use serde_json::json;
@@ -25,6 +26,7 @@ use std::path::{Path, PathBuf};
 ///   galen train data/Dataset004_Hippocampus --config 3d_fullres --fold 0 --budget 20m --out runs/hippo
 ///   galen train data/Dataset004_Hippocampus --fold 0 --out runs/hippo --resume
 ///   galen train data/Dataset004_Hippocampus --fold 0 --budget 2000it --out runs/hippo --patients '^(p\d+)_'
+///   galen train data/Dataset005_Prostate --pretrained results/Dataset004_X/nnUNetTrainer__nnUNetPlans__3d_fullres/fold_0 --budget 1h --out runs/prostate
 #[derive(clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Arguments {
@@ -57,6 +59,10 @@ pub struct Arguments {
     /// Which of nnU-Net's planners
     #[arg(long, value_enum, default_value_t = PlannerName::Default)]
     planner: PlannerName,
+    /// Plan of another model (its folder, zip or plans.json) instead of one for this dataset, so that its weights fit:
+    /// the same network, patch, spacing and normalisation
+    #[arg(long, value_name = "MODEL", conflicts_with_all = ["planner", "from_preprocessed"])]
+    plans_of: Option<PathBuf>,
     /// Keep a patient's cases on one side: a regular expression whose first group is the patient, or a CSV table (case,patient)
     #[arg(long, value_name = "REGEX|CSV")]
     patients: Option<String>,
@@ -66,12 +72,39 @@ pub struct Arguments {
     /// Cases that nnU-Net preprocessed, such as $nnUNet_preprocessed/DATASET/nnUNetPlans_3d_fullres: used as they are, with the plans beside that folder
     #[arg(long, value_name = "DIR")]
     from_preprocessed: Option<PathBuf>,
+    /// Which label wins where several meet on the network's grid: those of nnU-Net's releases differ, and the model
+    /// records the choice
+    #[arg(long, value_enum, default_value_t = LabelRule::Largest, value_name = "RULE", conflicts_with = "from_preprocessed")]
+    label_rule: LabelRule,
+    /// Weights to begin with: a checkpoint (.pth) of nnU-Net or of nnssl (OpenMind), the folder of a fold, a model with one
+    /// fold, or .safetensors. Segmentation layers start afresh, and so does an input layer for another number of channels;
+    /// what was taken over is printed, and listed in fold_N/pretrained.json
+    #[arg(long, value_name = "FILE|DIR")]
+    pretrained: Option<PathBuf>,
     /// Do not segment and score the validation cases at the end
     #[arg(long)]
     no_validation: bool,
     /// Also write class probabilities of the validation cases, which ensembles of `galen find-best` need
     #[arg(long)]
     save_probabilities: bool,
+}
+
+/// Which label wins where several meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum LabelRule {
+    /// The largest score, the nearest voxel's label on ties: batchgenerators 0.25.5, today's nnU-Net
+    Largest,
+    /// Every label with one half or more, later ones on top: batchgenerators up to 0.25.1, for models trained with it
+    Half,
+}
+
+impl From<LabelRule> for TieRule {
+    fn from(rule: LabelRule) -> Self {
+        match rule {
+            LabelRule::Largest => Self::Largest,
+            LabelRule::Half => Self::Half,
+        }
+    }
 }
 
 /// `20m`, `1h30m`, `90s` or `1500it`.
@@ -105,16 +138,37 @@ fn parse_budget(text: &str) -> Result<Budget, String> {
 /// Runs the verb.
 pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     let dataset = Dataset::open(&nnunet_roots::dataset(&arguments.dataset)?)?;
+    // Before the work of planning and preprocessing, so that a wrong file is told at once.
+    let pretrained = arguments.pretrained.as_deref().map(Pretrained::open).transpose()?;
     let workspace = Workspace::of(&dataset, arguments.preprocessed.as_deref());
     let adopted = arguments.from_preprocessed.as_deref();
     let planner = arguments.planner.into();
-    let plans = match adopted {
-        Some(cases) => plans_beside(cases, planner)?,
-        None => workspace.plans(&dataset, planner, session)?,
+    let plans = match (adopted, &arguments.plans_of) {
+        (Some(cases), _) => plans_beside(cases, planner)?,
+        (None, Some(model)) => plans_of(model, &dataset)?,
+        (None, None) => workspace.plans(&dataset, planner, session)?,
     };
     let configuration = plans.configuration(&arguments.config)?;
+    let (schemes, channels) = (configuration.normalization_schemes.len(), dataset.channel_names.len());
+    if schemes != channels {
+        let what = format!("the plan is for {schemes} channels, the dataset has {channels}");
+        return Err(Error::input(
+            &plans.plans_name,
+            what,
+            "leave --plans-of out, or use a plan of this dataset",
+        ));
+    }
+    if let (Some(pretrained), false) = (&pretrained, arguments.resume) {
+        let plan = &configuration.architecture;
+        let exact = arguments.exact || arguments.budget.is_none();
+        let architecture = if exact { plan.clone() } else { pretrained.narrowed(plan) };
+        let network =
+            Network::new(&architecture, dataset.channel_names.len(), dataset.labels.output_channels())?;
+        pretrained.transfer(&network, network.initial_weights(0))?;
+    }
     let split = split(arguments, &dataset, &workspace)?;
-    let store = workspace.store(&dataset, &plans, &arguments.config, adopted, session)?;
+    let cases = adopted.map_or(CasesFrom::Scans(arguments.label_rule.into()), CasesFrom::NnUnet);
+    let store = workspace.store(&dataset, &plans, &arguments.config, cases, session)?;
     let options = Options {
         fold: arguments.fold.clone(),
         budget: if arguments.exact { Budget::Exact } else { arguments.budget.unwrap_or(Budget::Exact) },
@@ -123,6 +177,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
         resume: arguments.resume,
         out: arguments.out.clone(),
         command: std::env::args().collect(),
+        pretrained,
     };
     let mut screen = Screen::new(session);
     let outcome = galen_train::fit(&store, &plans, &configuration, &dataset, &split, &options, &mut screen);
@@ -146,6 +201,24 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     }
     session.say(format!("model: {}", arguments.out.display()));
     Ok(Exit::Done)
+}
+
+/// The plans of another model for this dataset, as nnU-Net's `nnUNetv2_move_plans_between_datasets` moves them: network,
+/// patch, spacing and intensities are the model's.
+fn plans_of(model: &Path, dataset: &Dataset) -> Result<Plans> {
+    let is_file = model.extension().is_some_and(|ending| ending == "json");
+    let mut json = if is_file {
+        read_plans(model)?.to_json()
+    } else {
+        Bundle::open(&nnunet_roots::model(model)?)?.plans_json
+    };
+    let text = |json: &serde_json::Value, key: &str| json[key].as_str().unwrap_or_default().to_owned();
+    // A name of its own, so that the cases of both plans can lie side by side.
+    let name = format!("{}_of_{}", text(&json, "plans_name"), text(&json, "dataset_name"));
+    json["plans_name"] = name.into();
+    json["dataset_name"] = dataset.name.clone().into();
+    json["image_reader_writer"] = dataset.reader_name()?.into();
+    Plans::from_json(&json)
 }
 
 /// The plans that nnU-Net's preprocessed cases were made with: they lie beside the folder of the cases.

@@ -8,7 +8,7 @@ use super::variant;
 use crate::report::overlay;
 use crate::session::Session;
 use crate::verbs::Screen;
-use crate::workspace::Workspace;
+use crate::workspace::{CasesFrom, Workspace};
 use galen_core::{Error, Geometry, Result};
 use galen_data::{Dataset, Split, Splits};
 use galen_infer::{Options as PredictOptions, Predictor};
@@ -16,6 +16,7 @@ use galen_metrics::bootstrap::Draws;
 use galen_metrics::{Entry, Score, score_case};
 use galen_models::{Bundle, Network};
 use galen_prep::Plans;
+use galen_prep::resample::TieRule;
 use galen_train::{Budget, Machine, Options, Precision, peak_memory};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -138,7 +139,8 @@ impl<'a> Cells<'a> {
         let name = self.configuration(cell);
         let configuration = plans.configuration(name)?;
         // The store depends on the preprocessing alone: all models of a configuration share that of the plan.
-        let store = ground.workspace.store(&ground.dataset, &ground.plans, name, None, session)?;
+        let from = CasesFrom::Scans(TieRule::default());
+        let store = ground.workspace.store(&ground.dataset, &ground.plans, name, from, session)?;
         let model = out.model(&ground.name, model_name);
         let options = Options {
             fold: cell.fold.clone(),
@@ -148,6 +150,7 @@ impl<'a> Cells<'a> {
             resume: true,
             out: model.clone(),
             command: std::env::args().collect(),
+            pretrained: None,
         };
         forget_peak();
         let mut screen = Screen::new(session);

@@ -52,7 +52,7 @@ fn the_pods_of_a_kubernetes_job_make_the_cohort() {
     let before = ["batch", "kubernetes", "--parts", "3", "--image", "galen:1", "--volume", "claim", "--"];
     let job: serde_json::Value =
         serde_json::from_str(&printed(&house, &[&before[..], &PREDICT].concat())).unwrap();
-    assert_eq!((&job["apiVersion"], &job["kind"]), (&"batch/v1".into(), &"Job".into()));
+    assert_is_a_job(&job);
     assert_eq!((&job["spec"]["completions"], &job["spec"]["completionMode"]), (&3.into(), &"Indexed".into()));
     let container = &job["spec"]["template"]["spec"]["containers"][0];
     let command = container["command"][2].as_str().unwrap();
@@ -60,6 +60,76 @@ fn the_pods_of_a_kubernetes_job_make_the_cohort() {
         shell(&house, command, "JOB_COMPLETION_INDEX", index);
     }
     assert_eq!(files(&house.path().join("it's out")).len(), 5);
+}
+
+/// What batch/v1 asks of a Job, field by field, with the limits of Kubernetes' own reference.
+fn assert_is_a_job(job: &serde_json::Value) {
+    let keys =
+        |value: &serde_json::Value| -> Vec<String> { value.as_object().unwrap().keys().cloned().collect() };
+    let only = |value: &serde_json::Value, known: &[&str]| {
+        let unknown: Vec<String> =
+            keys(value).into_iter().filter(|key| !known.contains(&key.as_str())).collect();
+        assert!(unknown.is_empty(), "{unknown:?} in {value}");
+    };
+    let name = |value: &serde_json::Value| {
+        let text = value.as_str().unwrap();
+        let fine = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        assert!((1..=63).contains(&text.len()) && text.chars().all(fine), "{text}");
+        assert!(!text.starts_with('-') && !text.ends_with('-'), "{text}");
+    };
+    let quantity = |value: &serde_json::Value| {
+        let text = value.as_str().unwrap();
+        let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+        assert!(digits.parse::<u64>().is_ok_and(|n| n > 0), "{text}");
+        assert!(["", "m", "Ki", "Mi", "Gi", "Ti"].contains(&&text[digits.len()..]), "{text}");
+    };
+    only(job, &["apiVersion", "kind", "metadata", "spec"]);
+    assert_eq!((&job["apiVersion"], &job["kind"]), (&"batch/v1".into(), &"Job".into()));
+    only(&job["metadata"], &["name"]);
+    name(&job["metadata"]["name"]);
+    let spec = &job["spec"];
+    only(spec, &["completionMode", "completions", "parallelism", "backoffLimit", "template"]);
+    assert_eq!(spec["completionMode"], "Indexed");
+    let count = |key: &str| spec[key].as_u64().unwrap_or_else(|| panic!("{key} is no count: {spec}"));
+    assert!(count("completions") > 0 && count("parallelism") <= count("completions"));
+    assert!(count("backoffLimit") <= i32::MAX as u64 && count("completions") <= 100_000);
+    only(&spec["template"], &["spec"]);
+    let pod = &spec["template"]["spec"];
+    only(pod, &["restartPolicy", "volumes", "containers"]);
+    assert!(["Never", "OnFailure"].contains(&pod["restartPolicy"].as_str().unwrap()));
+    let volumes: Vec<&serde_json::Value> = pod["volumes"].as_array().into_iter().flatten().collect();
+    for volume in &volumes {
+        only(volume, &["name", "persistentVolumeClaim"]);
+        name(&volume["name"]);
+        name(&volume["persistentVolumeClaim"]["claimName"]);
+    }
+    assert_eq!(pod["containers"].as_array().unwrap().len(), 1);
+    let container = &pod["containers"][0];
+    only(container, &["name", "image", "command", "resources", "volumeMounts"]);
+    name(&container["name"]);
+    assert!(!container["image"].as_str().unwrap().is_empty());
+    assert!(container["command"].as_array().unwrap().iter().all(serde_json::Value::is_string));
+    only(&container["resources"], &["requests", "limits"]);
+    for kind in ["requests", "limits"] {
+        let asked = &container["resources"][kind];
+        only(asked, &["cpu", "memory"]);
+        asked.as_object().unwrap().values().for_each(quantity);
+    }
+    for mount in container["volumeMounts"].as_array().into_iter().flatten() {
+        only(mount, &["name", "mountPath"]);
+        assert!(mount["mountPath"].as_str().unwrap().starts_with('/'));
+        assert!(volumes.iter().any(|volume| volume["name"] == mount["name"]), "{mount} of no volume");
+    }
+}
+
+#[test]
+fn a_kubernetes_job_has_every_field_that_is_asked_for_and_no_other() {
+    let house = House::empty();
+    for more in [&[][..], &["--volume", "claim-1"], &["--memory", "800M", "--cores", "1", "--name", "a-b"]] {
+        let before = ["batch", "kubernetes", "--parts", "8", "--image", "registry.example/galen:1"];
+        let printed = printed(&house, &[&before[..], more, &["--"], &PREDICT].concat());
+        assert_is_a_job(&serde_json::from_str(&printed).unwrap());
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! One binary for all tests of the crate: linking one for each file took most of the time of a test run.
 
+mod assemblies;
 mod bad_input;
 mod bad_tables;
 mod cohort;
@@ -10,5 +11,6 @@ mod find_best;
 mod house;
 mod kill_and_resume;
 mod nnunet_drop_in;
+mod pretrained;
 mod rate;
 mod verify;

@@ -4,4 +4,5 @@ mod bundles;
 mod golden;
 mod losses;
 mod networks;
+mod pretrained;
 mod train_steps;

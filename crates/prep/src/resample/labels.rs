@@ -17,10 +17,20 @@ pub enum TieRule {
     Half,
 }
 
+impl TieRule {
+    /// What a model says about the label maps that it was trained with.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Largest => "largest score (batchgenerators 0.25.5)",
+            Self::Half => "half or more, later labels on top (batchgenerators up to 0.25.1)",
+        }
+    }
+}
+
 /// Resamples a label map `[z, y, x]` with order 0 or 1.
 pub(super) fn volume(values: &[i16], from: [usize; 3], to: [usize; 3], order: u8, rule: TieRule) -> Vec<i16> {
-    let near = [0, 1, 2].map(|axis| taps::nearest(from[axis], to[axis]));
-    let linear = [0, 1, 2].map(|axis| taps::linear(from[axis], to[axis]));
+    let near = [0, 1, 2].map(|axis| taps::nearest(from[axis], to[axis], taps::coordinate));
+    let linear = [0, 1, 2].map(|axis| taps::linear(from[axis], to[axis], taps::coordinate));
     let mut out = vec![0; to.iter().product()];
     out.par_chunks_exact_mut(to[2]).enumerate().for_each(|(row, out)| {
         let (z, y) = (row / to[1], row % to[1]);

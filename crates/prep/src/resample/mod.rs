@@ -81,6 +81,12 @@ pub fn image_f64(
     if from == to { values.to_vec() } else { image(values, from, to, order, 0, thick) }
 }
 
+/// Resamples one channel `[z, y, x]` to a grid whose corner voxels are those of the old one, with splines of order 0, 1
+/// or 3. Source: scipy 1.17 `ndimage.zoom(mode="nearest")`.
+pub fn between_corners<T: Real>(values: &[T], from: [usize; 3], to: [usize; 3], order: u8) -> Vec<T> {
+    resize::volume_between_corners(values, from, to, order)
+}
+
 fn image<T: Real>(
     values: &[T],
     from: [usize; 3],

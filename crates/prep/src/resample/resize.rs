@@ -55,11 +55,15 @@ impl Axis {
     }
 
     pub(super) fn new(order: u8, from: usize, to: usize) -> Self {
+        Self::at(order, from, to, taps::coordinate)
+    }
+
+    fn at(order: u8, from: usize, to: usize, position: taps::Position) -> Self {
         match order {
             _ if from == to => Self::Same,
-            0 => Self::Nearest(taps::nearest(from, to)),
-            1 => Self::Linear(taps::linear(from, to)),
-            _ => Self::Cubic(taps::cubic(from, to)),
+            0 => Self::Nearest(taps::nearest(from, to, position)),
+            1 => Self::Linear(taps::linear(from, to, position)),
+            _ => Self::Cubic(taps::cubic(from, to, position)),
         }
     }
 }
@@ -209,7 +213,22 @@ fn cubic_rows<T: Real>(plane: &[T], nx: usize, out: &mut [f64], width: usize, ta
 /// `[z, y, x]` onto another grid, clipped to the range of the input.
 pub(super) fn volume<T: Real>(values: &[T], from: [usize; 3], to: [usize; 3], order: u8) -> Vec<T> {
     let area = from[1] * from[2];
-    onto(&|z, take| take(&values[z * area..(z + 1) * area]), range(values), from, to, order)
+    let axes = std::array::from_fn(|axis| Axis::new(order, from[axis], to[axis]));
+    onto(&|z, take| take(&values[z * area..(z + 1) * area]), range(values), from, to, axes)
+}
+
+/// `[z, y, x]` onto a grid on whose corner voxels the corner voxels lie; splines may leave the range of the input.
+/// Source: scipy 1.17 `ndimage.zoom(mode="nearest", grid_mode=False)`.
+pub(super) fn volume_between_corners<T: Real>(
+    values: &[T],
+    from: [usize; 3],
+    to: [usize; 3],
+    order: u8,
+) -> Vec<T> {
+    let area = from[1] * from[2];
+    let axes = std::array::from_fn(|axis| Axis::at(order, from[axis], to[axis], taps::between_corners));
+    let all = [f64::NEG_INFINITY, f64::INFINITY];
+    onto(&|z, take| take(&values[z * area..(z + 1) * area]), all, from, to, axes)
 }
 
 /// As [`volume`], of planes that are made one at a time.
@@ -219,7 +238,8 @@ pub(super) fn volume_of(planes: &dyn Planes, from: [usize; 3], to: [usize; 3], o
         planes.read(z, &mut plane);
         take(&plane);
     };
-    onto(&each, planes.range(), from, to, order)
+    let axes = std::array::from_fn(|axis| Axis::new(order, from[axis], to[axis]));
+    onto(&each, planes.range(), from, to, axes)
 }
 
 /// `each(z, take)` shows `take` an input plane.
@@ -228,16 +248,15 @@ fn onto<T: Real>(
     bounds: [f64; 2],
     from: [usize; 3],
     to: [usize; 3],
-    order: u8,
+    [z, y, x]: [Axis; 3],
 ) -> Vec<T> {
-    let plane = Plane::new(order, [from[1], from[2]], [to[1], to[2]]);
+    let plane = Plane::of([from[1], from[2]], [to[1], to[2]], y, x);
     let area = to[1] * to[2];
     let mut middle = vec![0.0; from[0] * area];
     middle
         .par_chunks_exact_mut(area)
         .enumerate()
         .for_each(|(z, out)| each(z, &mut |values| plane.apply(values, out)));
-    let z = Axis::new(order, from[0], to[0]);
     let mut out = vec![T::default(); to[0] * area];
     let store = |out: &mut [T], row: &[f64]| {
         out.iter_mut().zip(row).for_each(|(o, v)| *o = T::from_f64(clipped(*v, bounds)));

@@ -62,7 +62,7 @@ pub(super) fn image<T: Real>(
     if from[0] == to[0] {
         slices.for_each(|(i, out)| store(out, &resized(i)));
     } else if order_z == 0 {
-        let picks = taps::nearest(from[0], to[0]);
+        let picks = taps::nearest(from[0], to[0], taps::coordinate);
         slices.for_each(|(i, out)| store(out, &resized(picks[i])));
     } else {
         let taps = taps::linear_inside(from[0], to[0]);
@@ -97,7 +97,7 @@ pub(super) fn label_map(
     if from[0] == to[0] {
         slices.for_each(|(i, out)| out.copy_from_slice(&resized(i)));
     } else if order_z == 0 {
-        let picks = taps::nearest(from[0], to[0]);
+        let picks = taps::nearest(from[0], to[0], taps::coordinate);
         slices.for_each(|(i, out)| out.copy_from_slice(&resized(picks[i])));
     } else {
         let taps = taps::linear_inside(from[0], to[0]);

@@ -83,7 +83,7 @@ impl Columns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::resample::taps::cubic;
+    use crate::resample::taps::{coordinate, cubic};
 
     #[test]
     fn a_spline_passes_through_its_voxels() {
@@ -91,7 +91,7 @@ mod tests {
         let mut columns = Columns::new(voxels.len(), 1);
         voxels.iter().enumerate().for_each(|(i, &v)| columns.row_mut(i)[0] = v);
         columns.filter();
-        for (tap, voxel) in cubic(voxels.len(), voxels.len()).iter().zip(voxels) {
+        for (tap, voxel) in cubic(voxels.len(), voxels.len(), coordinate).iter().zip(voxels) {
             let mut out = [0.0];
             columns.sample(tap, &mut out);
             assert!((out[0] - voxel).abs() < 1e-13, "{} {voxel}", out[0]);

@@ -11,14 +11,23 @@ pub(super) fn coordinate(out: usize, from: usize, to: usize) -> f64 {
     (out as f64 + 0.5) * (from as f64 / to as f64) - 0.5
 }
 
+/// As [`coordinate`] where the first and the last voxel keep their places (scipy, `grid_mode=False`).
+pub(super) fn between_corners(out: usize, from: usize, to: usize) -> f64 {
+    let ratio = if to > 1 { (from as f64 - 1.0) / (to as f64 - 1.0) } else { 1.0 };
+    (out as f64 * ratio).min(from as f64 - 1.0)
+}
+
+/// Where an output voxel lies, of an axis of `from` voxels that becomes one of `to`.
+pub(super) type Position = fn(usize, usize, usize) -> f64;
+
 /// Index inside an axis of `n` voxels.
 pub(super) fn clamped(index: f64, n: usize) -> usize {
     (index.max(0.0) as usize).min(n - 1)
 }
 
 /// Nearest input voxel per output voxel; the upper one on ties.
-pub(super) fn nearest(from: usize, to: usize) -> Vec<usize> {
-    (0..to).map(|o| clamped((coordinate(o, from, to) + 0.5).floor(), from)).collect()
+pub(super) fn nearest(from: usize, to: usize, position: Position) -> Vec<usize> {
+    (0..to).map(|o| clamped((position(o, from, to) + 0.5).floor(), from)).collect()
 }
 
 /// Two neighbours and their weights.
@@ -29,9 +38,9 @@ pub(super) struct Linear<F = f64> {
 }
 
 /// Linear interpolation per output voxel.
-pub(super) fn linear(from: usize, to: usize) -> Vec<Linear> {
+pub(super) fn linear(from: usize, to: usize, position: Position) -> Vec<Linear> {
     let one = |out| {
-        let c = coordinate(out, from, to);
+        let c = position(out, from, to);
         let w0 = 1.0 - (c - c.floor());
         Linear { at: [clamped(c.floor(), from), clamped(c.floor() + 1.0, from)], weights: [w0, 1.0 - w0] }
     };
@@ -56,9 +65,9 @@ pub(super) struct Cubic {
 }
 
 /// Cubic B-spline per output voxel; all positions lie inside the padded axis.
-pub(super) fn cubic(from: usize, to: usize) -> Vec<Cubic> {
+pub(super) fn cubic(from: usize, to: usize, position: Position) -> Vec<Cubic> {
     let one = |out| {
-        let c = coordinate(out, from, to) + PAD as f64;
+        let c = position(out, from, to) + PAD as f64;
         let y = c - c.floor();
         let q = 1.0 - y;
         let w0 = q * q * q / 6.0;
@@ -76,17 +85,22 @@ mod tests {
     #[test]
     fn weights_add_up_and_stay_inside() {
         for (from, to) in [(1, 1), (1, 4), (5, 3), (3, 50), (200, 7)] {
-            for tap in cubic(from, to) {
+            for tap in cubic(from, to, coordinate) {
                 assert!((tap.weights.iter().sum::<f64>() - 1.0).abs() < 1e-14);
                 assert!(tap.first + 4 <= from + 2 * PAD);
             }
-            assert!(linear(from, to).iter().all(|t| t.weights[0] + t.weights[1] == 1.0 && t.at[1] < from));
+            assert!(
+                linear(from, to, coordinate)
+                    .iter()
+                    .all(|t| t.weights[0] + t.weights[1] == 1.0 && t.at[1] < from)
+            );
         }
     }
 
     #[test]
     fn a_tie_goes_up() {
-        assert_eq!(nearest(4, 2), [1, 3]);
-        assert_eq!(nearest(2, 4), [0, 0, 1, 1]);
+        assert_eq!(nearest(4, 2, coordinate), [1, 3]);
+        assert_eq!(nearest(2, 4, coordinate), [0, 0, 1, 1]);
+        assert_eq!(nearest(3, 5, between_corners), [0, 1, 1, 2, 2]);
     }
 }
