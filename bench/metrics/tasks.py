@@ -90,7 +90,7 @@ if wanted("edt"):
         image = sitk.GetImageFromArray(1 - mask)
         peers = {
             "edt": lambda: summary(edt.edt(mask, parallel=1)),
-            "SimpleITK Maurer": lambda: summary(np.maximum(sitk.GetArrayViewFromImage(sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)), 0)),
+            "SimpleITK Maurer": lambda: summary(np.maximum(sitk.GetArrayFromImage(sitk.SignedMaurerDistanceMap(image, squaredDistance=False, useImageSpacing=True)), 0)),
             "scipy": lambda: summary(ndimage.distance_transform_edt(mask)),
         }
         run(name, lambda: galen("edt", 256, 5, mask), peers, {"edt": 2.5, "SimpleITK Maurer": 8, "scipy": 25}, once=("scipy",), note="distance of every voxel of the mask to the background; edt counts the volume's border as foreground too")

@@ -214,8 +214,10 @@ fn augment(work: &Path, task: &str) {
     let labels: Vec<i16> = npy(&work.join("patch_labels.npy")).1.iter().map(|&b| i16::from(b)).collect();
     // What a store reads: the part of the initial patch that the draw needs.
     let part = |lower: [usize; 3], part: [usize; 3]| {
+        let voxels = part.iter().product();
+        let (image_part, labels_part) = (Vec::with_capacity(voxels), Vec::with_capacity(voxels));
         let mut sample =
-            Sample { channels: 1, size: part, image: Vec::new(), labels: Vec::new(), previous: None };
+            Sample { channels: 1, size: part, image: image_part, labels: labels_part, previous: None };
         for z in lower[0]..lower[0] + part[0] {
             for y in lower[1]..lower[1] + part[1] {
                 let start = (z * size[1] + y) * size[2] + lower[2];

@@ -134,6 +134,7 @@ fn raw<R: std::io::Read>(array: npyz::NpyFile<R>) -> (Vec<usize>, Vec<u8>) {
         "'<f4'" => array.into_vec::<f32>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect(),
         "'<i2'" => array.into_vec::<i16>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect(),
         "'|u1'" => array.into_vec::<u8>().unwrap(),
+        "'|i1'" => array.into_vec::<i8>().unwrap().iter().flat_map(|v| v.to_le_bytes()).collect(),
         other => panic!("{other}"),
     };
     (shape, bytes)

@@ -23,7 +23,8 @@ fn labels_have_the_numbers_of_the_table_on_the_grid_of_the_scan() {
     let labels = galen_io::read_label_map(&house.path().join("labels.nii.gz")).unwrap();
     assert_eq!(labels.geometry.differs(&galen_io::read(&scan).unwrap().geometry), None);
     let values: Vec<u16> = labels.histogram().into_iter().map(|(value, _)| value).collect();
-    assert!(values.iter().all(|value| [0, 5, 300].contains(value)) && values.len() > 1, "{values:?}");
+    assert!(values.iter().all(|value| [0, 5, 300].contains(value)), "{values:?}");
+    assert!(values.iter().any(|&value| value > 0), "an untrained network names some label");
 }
 
 #[test]
