@@ -79,7 +79,6 @@ pub fn info(study: &Study, session: &Session) -> Result<Exit> {
         "other files": study.others,
     }))?;
     let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
     table.set_header(["study", "series", "modality", "description", "images", "volume"]);
     for (series, facts) in study.series.iter().zip(&facts) {
         let number = series.number().map_or_else(|| "-".into(), |number| number.to_string());
@@ -247,9 +246,13 @@ fn name(series: &Series, studies: &BTreeMap<&str, usize>) -> String {
 
 /// The name, with a number behind it when it is taken.
 fn unused(name: String, taken: &mut BTreeSet<String>) -> String {
-    let again = (2..).map(|k| format!("{name}_{k}"));
-    let free = std::iter::once(name.clone()).chain(again).find(|name| !taken.contains(name)).unwrap_or(name);
-    taken.insert(free.clone());
+    let mut free = name.clone();
+    for k in 2.. {
+        if taken.insert(free.clone()) {
+            break;
+        }
+        free = format!("{name}_{k}");
+    }
     free
 }
 
