@@ -110,9 +110,14 @@ pub(crate) fn need(s: &Sizes) -> Need {
     let height = if s.probabilities { s.network[0] } else { s.network[0].min(s.patch[0] + 2) };
     let extent = Extent { classes: s.classes, size: s.network, height };
     let sums = |place| Band::bytes(extent, s.precision, place).map(|bytes| s.bands * bytes);
-    // Slabs of labels and, per thread, the best values so far and planes of one class.
     let out = area(s.scan_size);
-    let export = 64 * out * 2 + s.threads * (16 * out * 4 + out * 24 + area(s.network) * 8);
+    // Per thread a slab of labels, winners of a plane with their values, and of up to 16 classes two planes and some of
+    // their rows on the scan's columns; voxels that are decided again may be many.
+    let held = 2 * s.classes.min(16) as u64;
+    let rows = (16 * s.network[1]).div_ceil(s.scan_size[1].max(1)) as u64 + 3;
+    let columns = s.scan_size[2].next_multiple_of(16) as u64;
+    let export =
+        s.threads * (8 * out * 2 + 14 * out + 24 * out + held * 4 * (area(s.network) + rows * columns));
     let labels = s.scan * s.label;
     let probabilities = if s.probabilities { (s.scan + 16 * out) * s.classes as u64 * 4 } else { 0 };
     let archive = probabilities;
