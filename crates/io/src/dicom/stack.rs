@@ -110,6 +110,9 @@ pub fn arrange(instances: &[Instance]) -> Result<Stack, String> {
     Ok(Stack { geometry, slots, moments, axis, names, notes, shear })
 }
 
+/// VL Whole Slide Microscopy Image Storage.
+const WHOLE_SLIDE: &str = "1.2.840.10008.5.1.4.1.1.77.1.6";
+
 /// Images that can be part of a volume: no localizers, none twice, all of one kind.
 fn eligible(instances: &[Instance], notes: &mut Vec<String>) -> Result<Vec<usize>, String> {
     let mut seen = HashSet::new();
@@ -148,6 +151,11 @@ fn eligible(instances: &[Instance], notes: &mut Vec<String>) -> Result<Vec<usize
         let instance = &instances[k];
         match &instance.pixels {
             Some(Err(error)) => return Err(error.to_string()),
+            _ if instance.sop_class == WHOLE_SLIDE => {
+                return Err(
+                    "is a DICOM whole-slide image: its frames are tiles of one picture, not slices".into()
+                );
+            }
             _ if instance.is("MOSAIC") => {
                 return Err(
                     "its images are mosaics of many slices (Siemens): export it as enhanced or plain slices"

@@ -164,14 +164,17 @@ impl Study {
                 Ok(Some(instance)) if instance.sop_class == DIRECTORY => {}
                 Ok(Some(instance)) => {
                     // Tools that take identifiers away keep a series in a folder.
-                    let uid = match (instance.series.as_str(), &instance.place) {
-                        ("", Place::File(path)) => path.parent().unwrap_or(path).display().to_string(),
-                        ("", Place::Zipped(_, name)) => {
-                            name.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned()
+                    let key = match (instance.series.as_str(), &instance.place) {
+                        ("", Place::File(path)) => {
+                            (instance.study.clone(), path.parent().unwrap_or(path).display().to_string())
                         }
-                        (uid, _) => uid.to_owned(),
+                        ("", Place::Zipped(_, name)) => {
+                            let folder = name.rsplit_once('/').map_or("", |(folder, _)| folder);
+                            (instance.study.clone(), folder.to_owned())
+                        }
+                        // Unique by the standard, whatever tools do to the identifier of the study.
+                        (uid, _) => (String::new(), uid.to_owned()),
                     };
-                    let key = (instance.study.clone(), uid);
                     series.entry(key).or_default().push(instance);
                 }
                 Ok(None) => study.others += 1,
