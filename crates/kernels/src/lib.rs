@@ -1,6 +1,7 @@
 //! The CPU engine on plain slices: convolutions and their gradients, norms, losses, distance transforms, connected components, holes.
 
 pub mod attention;
+pub mod average_pool;
 pub mod buffer;
 mod choice;
 pub mod components;
@@ -37,6 +38,7 @@ mod weight_view;
 mod winograd;
 
 pub use attention::Attention;
+pub use average_pool::AveragePool;
 pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
 pub use cpu::Cpu;
 pub use depthwise::DepthwiseConv;
