@@ -1,6 +1,6 @@
 """Single convolutions on a CPU: Galen beside PyTorch, by turns in one run.
 
-usage: convolutions.py CONV_BENCH_BINARY RESULT.json [--threads N ...] [--rounds N]
+usage: convolutions.py CONV_BENCH_BINARY RESULT.json [CASE ...] [--threads N ...] [--rounds N]
 
 CONV_BENCH_BINARY is `cargo build --release -p galen-kernels --example conv_bench`. PyTorch runs in both layouts, in f32
 and in bf16; ratios are against the better layout. With one thread the processor time is compared, with more the clock.
@@ -79,12 +79,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("binary")
     parser.add_argument("result")
+    parser.add_argument("cases", nargs="*", default=[case[0] for case in CASES])
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     results = []
     for threads in options.threads:
         for index, case in enumerate(CASES):
+            if case[0] not in options.cases:
+                continue
             ours, theirs = [], []
             for _ in range(options.rounds):
                 ours.append(galen(options.binary, case, threads))

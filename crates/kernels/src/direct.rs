@@ -3,6 +3,7 @@
 //! The gradient with respect to the input of a strided convolution is taken by residues of the stride ("polyphase"):
 //! each residue is a small convolution with stride 1 of its own.
 
+mod few_places;
 mod forward;
 mod halo;
 mod pattern;

@@ -24,7 +24,7 @@ pub enum Interpolation {
 }
 
 /// Per place written: places read, and their weights.
-type Table = Vec<Vec<(usize, f32)>>;
+pub(crate) type Table = Vec<Vec<(usize, f32)>>;
 
 impl Interpolation {
     /// Interpolates `source` on `input` to the grid `size`, `(z, y, x)`; `out` is `[n, size, padded(c)]`.
@@ -84,7 +84,8 @@ impl Interpolation {
     }
 }
 
-fn transpose(table: &Table, read: usize) -> Table {
+/// The table by which gradients go back to `read` places.
+pub(crate) fn transpose(table: &Table, read: usize) -> Table {
     let mut turned = vec![Vec::new(); read];
     for (o, places) in table.iter().enumerate() {
         places.iter().for_each(|&(i, weight)| turned[i].push((o, weight)));
@@ -92,17 +93,19 @@ fn transpose(table: &Table, read: usize) -> Table {
     turned
 }
 
-struct Pass<'a> {
-    cpu: Cpu,
-    read: Grid,
-    written: Grid,
-    tables: [Table; 3],
-    reader: Reader<'a>,
-    writer: Writer<'a>,
+/// Every place written is a weighted sum of places read, axis by axis.
+pub(crate) struct Pass<'a> {
+    pub cpu: Cpu,
+    pub read: Grid,
+    pub written: Grid,
+    pub tables: [Table; 3],
+    pub reader: Reader<'a>,
+    pub writer: Writer<'a>,
 }
 
 impl Pass<'_> {
-    fn run(&self) {
+    /// Writes all places.
+    pub(crate) fn run(&self) {
         let [planes, rows, _] = self.written.size;
         (0..self.written.n * planes * rows).into_par_iter().for_each(|row| {
             self.cpu.run(&Row { pass: self, n: row / rows / planes, z: row / rows % planes, y: row % rows });

@@ -2,6 +2,7 @@
 
 pub mod affine_rows;
 pub mod attention;
+pub mod average_pool;
 pub mod buffer;
 mod choice;
 pub mod components;
@@ -43,6 +44,7 @@ mod weight_view;
 mod winograd;
 
 pub use attention::Attention;
+pub use average_pool::AveragePool;
 pub use conv::{Conv, Grid, LANES, Packed, Pending, Sink, Source, padded};
 pub use cpu::Cpu;
 pub use depthwise::DepthwiseConv;

@@ -69,7 +69,16 @@ pub fn paths() -> Vec<Path> {
             "direct, one product per tap",
             "every output voxel has one tap",
         ),
-        ("depthwise convolution", "direct, a ring of rows per sixteen channels", "no channels to sum over"),
+        (
+            "depthwise convolution 5x5x5, 7x7x7",
+            "F(4,5), F(4,7) along x, sums over y and z",
+            "2.5 and 2.8 times fewer multiplications",
+        ),
+        (
+            "depthwise convolution, others",
+            "direct, a ring of rows per sixteen channels",
+            "no channels to sum over",
+        ),
         ("grouped convolution", "as the convolution of one group", "groups are gathered and run one by one"),
         (
             "instance, group, batch norm, leaky ReLU",
@@ -86,7 +95,7 @@ pub fn paths() -> Vec<Path> {
         ("sampling at positions", "eight corners; gradient plane by plane", "no two tasks write one voxel"),
         (
             "window and full attention",
-            "streaming softmax in blocks of 56 x 64 scores",
+            "streaming softmax in blocks of 28 x 128 scores",
             "scores are never stored",
         ),
         ("selective scan", "sixteen channels through time", "states stay in the first-level cache"),

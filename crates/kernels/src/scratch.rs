@@ -89,6 +89,11 @@ impl Shared {
         Self(self.at(first), self.1 - first)
     }
 
+    /// Values from the first on.
+    pub(crate) fn len(self) -> usize {
+        self.1
+    }
+
     /// Pointer to the value at `index`, which is inside.
     pub(crate) fn at(self, index: usize) -> *mut f32 {
         debug_assert!(index <= self.1, "scratch index {index} of {}", self.1);

@@ -1,7 +1,7 @@
 //! The gradient: a task owns a head of some sequences, computes the weights again block by block, and adds up.
 
 use super::block::{Harden, Place};
-use super::forward::{multiply_across, multiply_along};
+use super::forward::{Span, multiply_across, multiply_along};
 use super::packing::{pack_across, pack_along, pack_rows, unpack_along, whole};
 use super::{Attention, KEYS, Sequence, Tokens, View};
 use crate::cpu::{Cpu, Task};
@@ -182,8 +182,9 @@ impl Task for Head<'_> {
                         keys,
                         bias: self.bias,
                     };
-                    multiply_across::<V>(q, [count, wide, d], k_across, first_key, scores);
-                    multiply_across::<V>(g, [count, wide, d], v_across, first_key, grads);
+                    let span = Span { first: first_key, count: KEYS, row: KEYS };
+                    multiply_across::<V>(q, [count, wide, d], k_across, span, scores);
+                    multiply_across::<V>(g, [count, wide, d], v_across, span, grads);
                     V::call(&Harden {
                         place,
                         scores: Cell::new(scores),
@@ -191,7 +192,7 @@ impl Task for Head<'_> {
                         sums: &self.sums[first..first + count],
                         dots: &dots,
                     });
-                    multiply_along::<V>(grads, count, k_along, [first_key, all], wide, dq);
+                    multiply_along::<V>(grads, count, k_along, span, [wide, all], dq);
                     add_outer::<V>(grads, q, [count, wide, first_key, all], dk);
                     add_outer::<V>(scores, g, [count, wide, first_key, all], dv);
                     if !grad_bias.is_empty() {

@@ -2,6 +2,7 @@
 
 #![allow(unsafe_code, reason = "tasks add to their own rows of one accumulator")]
 
+use super::few_places;
 use super::halo::{Channels, Halo};
 use super::pattern::{Pattern, Phase};
 use crate::cpu::{Cpu, Task};
@@ -45,6 +46,9 @@ pub(crate) struct DirectWeightGradient<'a> {
 impl DirectWeightGradient<'_> {
     /// Overwrites `dw`, laid out as the view says.
     pub(crate) fn run(&self, dw: &mut [f32]) {
+        if few_places::serves(self) {
+            return few_places::run(self, dw);
+        }
         let channels = Channels::of(&self.view.rows);
         let phase = &self.pattern.phases[0];
         let len = channels.weight_rows(phase) * self.view.columns.len();
