@@ -110,7 +110,8 @@ fn look_at(root: &Path, file: &str, offences: &mut Vec<String>) {
         offences.push(format!("{file}: name it after what it does"));
     }
     let Ok(text) = std::fs::read_to_string(&path) else { return };
-    if file != "xtask/src/tidy.rs" {
+    // Tables name files that are not ours.
+    if file != "xtask/src/tidy.rs" && !file.ends_with(".tsv") {
         for banned in BANNED {
             if let Some(line) = text.lines().position(|line| line.contains(banned)) {
                 offences.push(format!("{file}:{}: `{banned}`", line + 1));

@@ -335,7 +335,7 @@ fn native<T: Stored>(frame: &[u8], format: &PixelFormat, big: bool, out: &mut [T
         return Ok(());
     }
     if format.halved_chroma() {
-        if format.allocated != 8 || format.columns % 2 != 0 {
+        if format.allocated != 8 || !format.columns.is_multiple_of(2) {
             return Err(format!(
                 "YBR_FULL_422 with {} bits and {} columns",
                 format.allocated, format.columns

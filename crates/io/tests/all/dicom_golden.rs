@@ -1,7 +1,7 @@
 //! Every DICOM file of the test data against what pydicom and SimpleITK saw (`goldens/dicom.py`, `dicom_series.py`).
 
 use super::golden::data;
-use galen_core::{Volume, with_voxels};
+use galen_core::{Scalar, Volume, with_voxels};
 use galen_io::dicom::{Study, read_pixels};
 use galen_io::read;
 use serde_json::Value;
@@ -38,7 +38,8 @@ fn wrong(folder: &Path, fields: &[&str]) -> Option<String> {
         return (!same)
             .then(|| format!("{} {} is not {kind} {hash}", found.values.type_name(), short_hash(&bytes)));
     }
-    let values: Vec<f64> = with_voxels!(&found.values, v => v.iter().map(|&x| f64::from(x as f32)).collect());
+    let values: Vec<f64> =
+        with_voxels!(&found.values, v => v.iter().map(|&x| f64::from(x.as_f64() as f32)).collect());
     let expected: Vec<f64> = samples.split(' ').map(|value| value.parse().unwrap()).collect();
     let step = (values.len() / 200).max(1);
     let gap = values.iter().step_by(step).zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);

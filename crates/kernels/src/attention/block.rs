@@ -195,7 +195,7 @@ fn power_of_two<V: Lanes>(x: V) -> V {
     let n = x.round();
     let r = x.sub(n);
     let mut sum = V::splat(1.540_353_1e-4);
-    for factor in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_51, std::f32::consts::LN_2, 1.0] {
+    for factor in [1.333_355_8e-3, 9.618_129e-3, 5.550_411e-2, 0.240_226_5, std::f32::consts::LN_2, 1.0] {
         sum = sum.fma(r, V::splat(factor));
     }
     sum.mul(n.power_of_two())

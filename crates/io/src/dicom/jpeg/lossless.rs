@@ -17,7 +17,7 @@ pub fn scan(
     }
     let start = 1i32 << (frame.precision - shift - 1);
     let (width, height) = (frame.width, frame.height);
-    if tables.restart % width != 0 {
+    if !tables.restart.is_multiple_of(width) {
         return Err(format!("restarts every {} samples, within rows of {width}", tables.restart));
     }
     let rows_between = tables.restart / width;

@@ -65,7 +65,7 @@ struct Part {
 }
 
 /// Position in the block of the coefficients, in the order in which they are stored.
-pub(self) static ZIGZAG: [u8; 64] = [
+static ZIGZAG: [u8; 64] = [
     0, 1, 8, 16, 9, 2, 3, 10, 17, 24, 32, 25, 18, 11, 4, 5, 12, 19, 26, 33, 40, 48, 41, 34, 27, 20, 13, 6, 7,
     14, 21, 28, 35, 42, 49, 56, 57, 50, 43, 36, 29, 22, 15, 23, 30, 37, 44, 51, 58, 59, 52, 45, 38, 31, 39,
     46, 53, 60, 61, 54, 47, 55, 62, 63,
@@ -76,22 +76,22 @@ fn word(stream: &[u8], at: usize) -> Result<usize, String> {
     Ok(usize::from(two[0]) << 8 | usize::from(two[1]))
 }
 
+/// The next marker from `at` on, and the place behind it. Between segments there may be fill bytes, and behind scans what a
+/// decoder did not need.
+fn next_marker(stream: &[u8], at: usize) -> Option<(u8, usize)> {
+    let rest = stream.get(at..)?;
+    let step = rest.windows(2).position(|two| two[0] == 0xff && !matches!(two[1], 0 | 0xff | 0xd0..=0xd7))?;
+    Some((rest[step + 1], at + step + 2))
+}
+
 /// Decodes a frame that must have this size and number of components.
 pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> Result<Picture, String> {
     let mut tables =
         Tables { quantisation: [[0; 64]; 4], dc: Default::default(), ac: Default::default(), restart: 0 };
     let (mut frame, mut adobe, mut jfif) = (None::<Frame>, None, false);
     let mut at = stream.windows(2).position(|two| two == [0xff, 0xd8]).ok_or("no start mark FFD8")? + 2;
-    loop {
-        // Between segments there may be fill bytes, and behind scans what a decoder did not need.
-        let Some(step) = stream[at.min(stream.len())..]
-            .windows(2)
-            .position(|two| two[0] == 0xff && !matches!(two[1], 0 | 0xff | 0xd0..=0xd7))
-        else {
-            break;
-        };
-        let marker = stream[at + step + 1];
-        at += step + 2;
+    while let Some((marker, behind)) = next_marker(stream, at) {
+        at = behind;
         if marker == 0xd9 {
             break;
         }
