@@ -12,7 +12,7 @@ use std::collections::BTreeSet;
 /// Cases that a label needs so that every one of five folds can show it in validation.
 const FOLDS: usize = 5;
 
-/// What [`super::survey`] found.
+/// What [`survey()`](super::survey()) found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Survey {
     /// Problems, errors first.

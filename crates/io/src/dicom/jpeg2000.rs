@@ -48,8 +48,11 @@ pub fn decode(stream: &[u8], height: usize, width: usize, components: usize) -> 
         return Err(format!("{precision} bits per sample"));
     }
     let stream = &stream[start.unwrap_or(0)..];
-    let image = Image::from_bytes_with(stream, DecodeParameters::new().strict(true))
-        .map_err(|error| error.to_string())?;
+    // The port indexes tables by what streams claim, so a damaged one may end in a panic; it is a damaged stream all the same.
+    let decoded =
+        std::panic::catch_unwind(|| Image::from_bytes_with(stream, DecodeParameters::new().strict(true)));
+    let image =
+        decoded.map_err(|_| "the code stream is damaged".to_owned())?.map_err(|error| error.to_string())?;
     let planes: Vec<&[i32]> = image.components().iter().map(|component| component.data()).collect();
     if planes.len() != components || planes.iter().any(|plane| plane.len() != height * width) {
         return Err(format!("{} components came out, or other sizes than {height} x {width}", planes.len()));
