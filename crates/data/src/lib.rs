@@ -18,8 +18,8 @@ mod work_queue;
 
 pub use catalog::{Family, Known, Statement, catalog, known};
 pub use check::{
-    Criterion, Finding, FindingKind, Intensity, LabelTally, LabelTraits, Severity, Survey, Traits, check,
-    patient_leaks, survey,
+    Coverage, Criterion, Finding, FindingKind, Intensity, LabelTally, LabelTraits, Severity, Survey, Traits,
+    check, coverage, patient_leaks, survey,
 };
 pub use dataset::{Case, Dataset, Problem, ProblemKind};
 pub use description::{read_labels_of, write_json};

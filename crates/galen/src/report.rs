@@ -17,7 +17,7 @@ mod table;
 use galen_core::{Error, LabelMap, Labels, Result, Volume};
 use std::path::Path;
 
-pub use dataset::{Coverage, Thumbnail, page as dataset_page};
+pub use dataset::{Thumbnail, page as dataset_page};
 pub use document::document;
 pub use numbers::{Grid, Number, Numbers};
 pub use overlay::overlay;

@@ -8,7 +8,7 @@ pub(crate) mod avx2;
 pub(crate) mod avx512;
 
 use crate::cpu::Kernel;
-use half::bf16;
+use half::{bf16, f16};
 
 /// Words of the quarter rounds of a double round: columns, then diagonals.
 const CHACHA: [[usize; 4]; 8] = [
@@ -105,7 +105,7 @@ pub(crate) trait Lanes: Copy {
         let mut values = [0.0; 16];
         for (i, value) in values.iter_mut().enumerate() {
             // SAFETY: as promised by the caller.
-            *value = half_to_single(unsafe { *from.add(i) });
+            *value = f16::from_bits(unsafe { *from.add(i) }).to_f32();
         }
         // SAFETY: the array has sixteen values.
         unsafe { Self::load(values.as_ptr()) }
@@ -120,7 +120,7 @@ pub(crate) trait Lanes: Copy {
         // SAFETY: the array has sixteen values; the caller vouches for `to`.
         unsafe {
             self.store(values.as_mut_ptr());
-            values.iter().enumerate().for_each(|(i, value)| *to.add(i) = single_to_half(*value));
+            values.iter().enumerate().for_each(|(i, value)| *to.add(i) = f16::from_f32(*value).to_bits());
         }
     }
     /// Values at sixteen indices from `from` on.
@@ -191,32 +191,6 @@ pub(crate) trait Lanes: Copy {
     fn zero() -> Self {
         Self::splat(0.0)
     }
-}
-
-/// The value of float16 bits.
-#[inline(always)]
-pub(crate) fn half_to_single(bits: u16) -> f32 {
-    let (sign, rest) = (u32::from(bits & 0x8000) << 16, u32::from(bits & 0x7fff));
-    // Its digits as those of a single, whose exponent counts from 127 instead of 15: subnormals come right as well.
-    let value = f32::from_bits(rest << 13) * f32::from_bits((127 + 112) << 23);
-    let special = if rest >= 0x7c00 { 0xff << 23 } else { 0 };
-    f32::from_bits(value.to_bits() | special | sign)
-}
-
-/// Bits of the nearest float16, ties to the even one.
-#[inline(always)]
-pub(crate) fn single_to_half(value: f32) -> u16 {
-    let (sign, rest) = ((value.to_bits() >> 16) as u16 & 0x8000, value.to_bits() & 0x7fff_ffff);
-    // The last digit that is kept of a normal number; adding one half rounds subnormals, whose unit is then the last.
-    let normal = (rest.wrapping_add(0xfff + (rest >> 13 & 1)) >> 13).wrapping_sub(112 << 10) as u16;
-    let subnormal = (f32::from_bits(rest) + 0.5).to_bits().wrapping_sub(0.5f32.to_bits()) as u16;
-    let bits = match rest {
-        0x7f80_0001.. => 0x7e00,
-        0x477f_f000.. => 0x7c00,
-        0x3880_0000.. => normal,
-        _ => subnormal,
-    };
-    bits | sign
 }
 
 /// Plain arrays: any processor.

@@ -1,41 +1,51 @@
 //! Sum of two channels-last tensors with a leaky ReLU behind it, and its gradient.
 
+use crate::tensor_blocks::check;
 use crate::{Cpu, LANES, Pending, Source, Values, ValuesMut, padded};
+use half::slice::HalfFloatSliceExt;
 use rayon::prelude::*;
 
 /// Voxels per task.
 const CHUNK: usize = 2048;
 
-/// `out = leaky(a + b)`; both sources are `[n, voxels, padded(channels)]`, norm and activation applied on reading.
+/// `out = leaky(a + b)`; both sources are `[n, voxels, padded(channels)]`, norm and activation applied on reading. What is
+/// stored in less than single precision is widened some voxels at a time.
 pub fn add<'a>(voxels: usize, a: Source, b: Source, slope: f32, out: impl Into<ValuesMut<'a>>) {
-    let (left, right) = (a.values.widened(), b.values.widened());
-    out.into().fill(|out| add_rows(voxels, [(&a, &left), (&b, &right)], slope, out));
+    let width = padded(a.channels);
+    let (sample, size) = (voxels * width, CHUNK * width);
+    let mut rest = out.into();
+    for n in 0..rest.len() / sample {
+        let (out, behind) = rest.split_at(sample);
+        rest = behind;
+        let rows = [&a, &b].map(|source| Row::new(source.pending, n, width));
+        let add = |chunk: usize, out: &mut [f32]| {
+            let first = n * sample + chunk * size;
+            let [left, right] = [&a, &b].map(|source| source.values.cut(first..first + out.len()).widened());
+            add_voxels([&left, &right], &rows, slope, out);
+        };
+        match out {
+            ValuesMut::F32(out) => out.par_chunks_mut(size).enumerate().for_each(|(i, out)| add(i, out)),
+            ValuesMut::Bf16(out) => out.par_chunks_mut(size).enumerate().for_each(|(i, out)| {
+                let mut wide = vec![0.0; out.len()];
+                add(i, &mut wide);
+                out.convert_from_f32_slice(&wide);
+            }),
+        }
+    }
 }
 
-fn add_rows(voxels: usize, [(a, of_a), (b, of_b)]: [(&Source, &[f32]); 2], slope: f32, out: &mut [f32]) {
-    let (cpu, width) = (Cpu::detected(), padded(a.channels));
-    let sample = voxels * width;
-    for (n, out) in out.chunks_exact_mut(sample).enumerate() {
-        let own = n * sample..(n + 1) * sample;
-        let (left, right) = (&of_a[own.clone()], &of_b[own]);
-        let (of_left, of_right) = (Row::new(a.pending, n, width), Row::new(b.pending, n, width));
-        let size = CHUNK * width;
-        out.par_chunks_mut(size).zip(left.par_chunks(size)).zip(right.par_chunks(size)).for_each(
-            |((out, left), right)| {
-                cpu.compile(|| {
-                    let blocks = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
-                    let lanes = of_left.lanes.iter().zip(&of_right.lanes).cycle();
-                    let out = out.as_chunks_mut::<LANES>().0.iter_mut();
-                    for ((out, (left, right)), (of_left, of_right)) in out.zip(blocks).zip(lanes) {
-                        for l in 0..LANES {
-                            let t = of_left.activated(left[l], l) + of_right.activated(right[l], l);
-                            out[l] = if t >= 0.0 { t } else { slope * t };
-                        }
-                    }
-                });
-            },
-        );
-    }
+fn add_voxels([left, right]: [&[f32]; 2], [of_left, of_right]: &[Row; 2], slope: f32, out: &mut [f32]) {
+    Cpu::detected().compile(|| {
+        let blocks = left.as_chunks::<LANES>().0.iter().zip(right.as_chunks::<LANES>().0);
+        let lanes = of_left.lanes.iter().zip(&of_right.lanes).cycle();
+        let out = out.as_chunks_mut::<LANES>().0.iter_mut();
+        for ((out, (left, right)), (of_left, of_right)) in out.zip(blocks).zip(lanes) {
+            for l in 0..LANES {
+                let t = of_left.activated(left[l], l) + of_right.activated(right[l], l);
+                out[l] = if t >= 0.0 { t } else { slope * t };
+            }
+        }
+    });
 }
 
 /// Pending norm of one block of channels; identity where there is none.
@@ -74,11 +84,12 @@ impl Row {
 
 /// Gradient before the activation, in place; `out` is what [`add`] wrote (its sign is that of the sum).
 pub fn add_gradient<'a>(slope: f32, out: impl Into<Values<'a>>, grad: &mut [f32]) {
-    let out = out.into().widened();
-    let size = CHUNK * LANES;
-    grad.par_chunks_mut(size).zip(out.par_chunks(size)).for_each(|(grad, out)| {
+    let (out, size) = (out.into(), CHUNK * LANES);
+    check("sum", out.len(), grad.len());
+    grad.par_chunks_mut(size).enumerate().for_each(|(i, grad)| {
+        let out = out.cut(i * size..i * size + grad.len()).widened();
         Cpu::detected().compile(|| {
-            for (g, &o) in grad.iter_mut().zip(out) {
+            for (g, &o) in grad.iter_mut().zip(out.iter()) {
                 *g = if o > 0.0 { *g } else { slope * *g };
             }
         });

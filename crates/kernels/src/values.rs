@@ -167,18 +167,6 @@ impl<'a> ValuesMut<'a> {
             Self::Bf16(values) => Values::Bf16(values),
         }
     }
-
-    /// Lets `write` fill them in single precision; rounded behind it where they are stored in less.
-    pub(crate) fn fill(self, write: impl FnOnce(&mut [f32])) {
-        match self {
-            Self::F32(values) => write(values),
-            Self::Bf16(values) => {
-                let mut wide = crate::scratch::Recycled::new(values.len());
-                write(&mut wide);
-                values.convert_from_f32_slice(&wide);
-            }
-        }
-    }
 }
 
 impl<'a> From<&'a mut [f32]> for ValuesMut<'a> {
@@ -203,9 +191,9 @@ mod tests {
     fn words_hold_two_halves() {
         let mut words = vec![0.0f32; 2];
         assert_eq!((Storage::Bf16.words(4), Storage::F32.words(4)), (2, 4));
-        ValuesMut::of_words(Storage::Bf16, &mut words).fill(|values| {
-            values.copy_from_slice(&[1.0, -2.5, 1.0 + 1.0 / 256.0, 3e38]);
-        });
+        if let ValuesMut::Bf16(halves) = ValuesMut::of_words(Storage::Bf16, &mut words) {
+            halves.convert_from_f32_slice(&[1.0, -2.5, 1.0 + 1.0 / 256.0, 3e38]);
+        }
         let values = Values::of_words(Storage::Bf16, &words);
         // The third lies half way between two neighbours; the even one is below.
         assert_eq!(values.widened()[..3], [1.0, -2.5, 1.0]);

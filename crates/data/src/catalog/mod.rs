@@ -123,6 +123,17 @@ pub struct Known {
     pub citation: Option<String>,
 }
 
+impl Known {
+    /// Whether an importer brings it over by its name alone.
+    pub fn is_imported(&self) -> bool {
+        match self.family {
+            Family::Msd | Family::NnUnet | Family::Pairs => self.task.to_lowercase().contains("segmentation"),
+            Family::Bids | Family::SubjectFolders => self.mask.is_some(),
+            _ => false,
+        }
+    }
+}
+
 /// All datasets, in the order of the survey.
 pub fn catalog() -> &'static [Known] {
     static CATALOG: LazyLock<Vec<Known>> = LazyLock::new(|| TABLE.lines().skip(1).map(line).collect());

@@ -45,11 +45,14 @@ pub(super) fn examine(dataset: &Dataset, case: &Case) -> Report {
             whole = false;
             continue;
         };
-        judge_values(&image, channels, dataset, &mut report, &mut hash);
-        let traits = report.traits.get_or_insert_with(|| Traits::of_grid(&case.id, &image.geometry));
-        traits.add(&image);
-        if first.is_none() && case.label.is_some() {
-            first = Some(image.channel_f32(0));
+        for channel in 0..image.channels {
+            let values = image.channel_f32(channel);
+            judge_values(&values, channels + channel, dataset, &mut report, &mut hash);
+            let traits = report.traits.get_or_insert_with(|| Traits::of_grid(&case.id, &image.geometry));
+            traits.add(&values, image.geometry.size);
+            if case.label.is_some() {
+                first.get_or_insert(values);
+            }
         }
         channels += image.channels;
         match &grid {
@@ -94,25 +97,22 @@ fn read(file: &Path, report: &mut Report) -> Option<Volume> {
     }
 }
 
-fn judge_values(image: &Volume, first: usize, dataset: &Dataset, report: &mut Report, hash: &mut Sha256) {
-    for channel in 0..image.channels {
-        let values = image.channel_f32(channel);
-        let title = match dataset.channel_names.get(first + channel) {
-            Some(title) => format!("channel {} ({title})", first + channel),
-            None => format!("channel {}", first + channel),
-        };
-        let wrong = values.iter().filter(|value| !value.is_finite()).count();
-        if wrong > 0 {
-            report.add(FindingKind::NotFinite, format!("{title}: {wrong} of {} voxels", values.len()));
-        } else if values.iter().all(|&value| value == values[0]) {
-            report.add(FindingKind::ConstantImage, format!("{title} is {} everywhere", values[0]));
-        }
-        let mut bytes = Vec::with_capacity(1 << 16);
-        for part in values.chunks(1 << 14) {
-            bytes.clear();
-            bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
-            hash.update(&bytes);
-        }
+fn judge_values(values: &[f32], channel: usize, dataset: &Dataset, report: &mut Report, hash: &mut Sha256) {
+    let title = match dataset.channel_names.get(channel) {
+        Some(title) => format!("channel {channel} ({title})"),
+        None => format!("channel {channel}"),
+    };
+    let wrong = values.iter().filter(|value| !value.is_finite()).count();
+    if wrong > 0 {
+        report.add(FindingKind::NotFinite, format!("{title}: {wrong} of {} voxels", values.len()));
+    } else if values.iter().all(|&value| value == values[0]) {
+        report.add(FindingKind::ConstantImage, format!("{title} is {} everywhere", values[0]));
+    }
+    let mut bytes = Vec::with_capacity(1 << 16);
+    for part in values.chunks(1 << 14) {
+        bytes.clear();
+        bytes.extend(part.iter().flat_map(|value| value.to_le_bytes()));
+        hash.update(&bytes);
     }
 }
 

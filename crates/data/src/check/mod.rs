@@ -1,6 +1,7 @@
 //! Every problem of a dataset in one run, with its remedy.
 
 mod case;
+mod coverage;
 mod finding;
 mod patients;
 mod survey;
@@ -8,6 +9,7 @@ mod traits;
 mod unlike;
 mod whole;
 
+pub use coverage::{Coverage, coverage};
 pub use finding::{Finding, FindingKind, Severity};
 pub use patients::patient_leaks;
 pub use survey::{Criterion, LabelTally, Survey};

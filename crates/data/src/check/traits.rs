@@ -1,6 +1,6 @@
 //! What can be measured of one case, to be compared with all others.
 
-use galen_core::{Geometry, LabelMap, Volume};
+use galen_core::{Geometry, LabelMap};
 use serde::Serialize;
 
 /// Cells per axis of the small copy that near duplicates are found by: of a volume, of a 2D image.
@@ -82,41 +82,35 @@ impl Traits {
         }
     }
 
-    /// Adds the channels of an image; values that are not finite are left out.
-    pub(super) fn add(&mut self, image: &Volume) {
-        for channel in 0..image.channels {
-            let values = image.channel_f32(channel);
-            if self.small.is_empty() {
-                self.small = small(&values, image.geometry.size);
-            }
-            self.channels.push(intensity(values));
+    /// Adds a channel of an image; values that are not finite are left out.
+    pub(super) fn add(&mut self, values: &[f32], size: [usize; 3]) {
+        if self.channels.is_empty() {
+            self.small = small(values, size);
         }
+        self.channels.push(intensity(values));
     }
 
     /// Adds the labels of the mask; `first` is the image that the brightness comes from.
     pub(super) fn add_labels(&mut self, map: &LabelMap, first: Option<&[f32]>) {
         let voxel = map.geometry.voxel_volume();
         let values = first.filter(|values| values.len() == map.geometry.voxels());
-        let mut sums = std::collections::BTreeMap::<u16, (f64, usize)>::new();
-        for (value, count) in map.histogram() {
-            if value > 0 && count > 0 {
-                sums.insert(value, (0.0, count));
-            }
-        }
-        if let Some(values) = values {
-            for (i, &grey) in values.iter().enumerate() {
-                if let (Some((sum, _)), true) = (sums.get_mut(&map.get(i)), grey.is_finite()) {
-                    *sum += f64::from(grey);
-                }
+        let counts: Vec<(u16, usize)> =
+            map.histogram().into_iter().filter(|(value, n)| *value > 0 && *n > 0).collect();
+        let mut sums = vec![0.0; counts.last().map_or(0, |(value, _)| usize::from(*value) + 1)];
+        for (i, &grey) in values.unwrap_or_default().iter().enumerate() {
+            let value = usize::from(map.get(i));
+            if value > 0 && grey.is_finite() {
+                sums[value] += f64::from(grey);
             }
         }
         let scale = self.channels.first().filter(|grey| values.is_some() && grey.deviation > 0.0);
-        self.labels = sums
+        self.labels = counts
             .into_iter()
-            .map(|(value, (sum, count))| LabelTraits {
+            .map(|(value, count)| LabelTraits {
                 value,
                 volume: count as f64 * voxel,
-                brightness: scale.map(|grey| (sum / count as f64 - grey.mean) / grey.deviation),
+                brightness: scale
+                    .map(|grey| (sums[usize::from(value)] / count as f64 - grey.mean) / grey.deviation),
             })
             .collect();
     }
@@ -134,8 +128,8 @@ fn orientation(grid: &Geometry) -> String {
     [2, 1, 0].map(|axis| letter(grid.direction[axis])).concat()
 }
 
-fn intensity(mut values: Vec<f32>) -> Intensity {
-    values.retain(|value| value.is_finite());
+fn intensity(values: &[f32]) -> Intensity {
+    let mut values: Vec<f32> = values.iter().copied().filter(|value| value.is_finite()).collect();
     if values.is_empty() {
         return Intensity { low: 0.0, median: 0.0, high: 0.0, mean: 0.0, deviation: 0.0 };
     }

@@ -83,8 +83,9 @@ pub fn import_found(
         let remedy = "check the folder, or choose another layout: `galen import --help` lists them";
         return Err(Error::input(from.display(), what, remedy));
     }
-    let none: Progress = &|_, _| ();
-    let seen = for_each_case(cases.len(), bytes(&cases), none, |index| look(&cases[index], wishes));
+    // Two passes: looking at all, then writing.
+    let looking = |done: usize, total: usize| progress(done, 2 * total);
+    let seen = for_each_case(cases.len(), bytes(&cases), &looking, |index| look(&cases[index], wishes));
     let mut kept = Vec::new();
     for (case, seen) in cases.into_iter().zip(seen) {
         match seen {
@@ -109,7 +110,8 @@ pub fn import_found(
                 fs::create_dir(&path).map_err(|error| Error::system(path.display(), &error))?;
             }
         }
-        let results = for_each_case(cases.len(), bytes(&cases), progress, |index| {
+        let writing = |done: usize, total: usize| progress(total + done, 2 * total);
+        let results = for_each_case(cases.len(), bytes(&cases), &writing, |index| {
             write_case(&cases[index], &form, &numbering, wishes, folder)
         });
         let ids: Vec<&str> = cases.iter().map(|case| case.id.as_str()).collect();
@@ -220,8 +222,6 @@ fn read_mask(file: &Path, threshold: Option<f64>) -> Result<LabelMap> {
 struct Numbering {
     /// Name, value in the masks, and label.
     labels: Vec<(String, u16, u16)>,
-    /// Labels come from masks that are files of their own.
-    by_name: bool,
 }
 
 impl Numbering {
@@ -230,7 +230,7 @@ impl Numbering {
         if !names.is_empty() {
             let labels =
                 names.into_iter().zip(1..).map(|(name, label)| (name.clone(), label, label)).collect();
-            return Ok(Self { labels, by_name: true });
+            return Ok(Self { labels });
         }
         let values: BTreeSet<u16> = seen.iter().flat_map(|seen| seen.values.iter().copied()).collect();
         if wishes.threshold.is_some() || wishes.labels.is_empty() {
@@ -248,7 +248,7 @@ impl Numbering {
                 _ => format!("label_{value}"),
             };
             let labels = values.iter().zip(1..).map(|(&value, label)| (name(value), value, label)).collect();
-            return Ok(Self { labels, by_name: false });
+            return Ok(Self { labels });
         }
         let mut named = wishes.labels.clone();
         // A single label is often written as 255.
@@ -263,7 +263,7 @@ impl Numbering {
             return Err(Error::input("masks", what, "name all values: --labels 1=liver,2=tumour"));
         }
         let labels = named.into_iter().zip(1..).map(|((value, name), label)| (name, value, label)).collect();
-        Ok(Self { labels, by_name: false })
+        Ok(Self { labels })
     }
 
     fn label(&self, value: u16) -> u16 {
@@ -388,18 +388,15 @@ fn write_case(
             write_labels(out, &to)
         }
         Masks::PerLabel(files) => {
-            debug_assert!(numbering.by_name, "masks by name are numbered by name");
             let mut out: Option<(LabelMap, Vec<u16>)> = None;
             for (name, file) in files {
                 let mask = read_mask(file, wishes.threshold)?;
                 let own =
                     numbering.labels.iter().find(|(known, ..)| known == name).map_or(0, |(.., label)| *label);
                 let (_, labels) = out.get_or_insert_with(|| (mask.clone(), vec![0; mask.geometry.voxels()]));
-                let before = labels.iter().filter(|&&label| label > 0).count();
-                let set = overlay(labels, &mask, |_| own);
-                let after = labels.iter().filter(|&&label| label > 0).count();
-                if before + set != after {
-                    let what = format!("{} of its voxels belong to another mask too", before + set - after);
+                let again = overlay(labels, &mask, |_| own);
+                if again > 0 {
+                    let what = format!("{again} of its voxels belong to another mask too");
                     let remedy = "overlapping masks are no label map: import them as datasets of their own";
                     return Err(Error::input(file.display(), what, remedy));
                 }
@@ -409,17 +406,17 @@ fn write_case(
     }
 }
 
-/// Writes the labels of a mask's foreground; returns how many voxels it has.
+/// Writes the labels of a mask's foreground; returns how many voxels had one before.
 fn overlay(labels: &mut [u16], mask: &LabelMap, label: impl Fn(u16) -> u16) -> usize {
-    let mut set = 0;
+    let mut again = 0;
     for (i, to) in labels.iter_mut().enumerate() {
         let value = mask.get(i);
         if value > 0 {
+            again += usize::from(*to > 0);
             *to = label(value);
-            set += 1;
         }
     }
-    set
+    again
 }
 
 fn write_labels(labels: Option<(LabelMap, Vec<u16>)>, to: &Path) -> Result<()> {

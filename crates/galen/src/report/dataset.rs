@@ -2,7 +2,7 @@
 
 use super::document;
 use crate::figure::{Axis, Figure, Mark, density, five_numbers};
-use galen_data::{Finding, Severity, Survey, Traits};
+use galen_data::{Coverage, Finding, Severity, Survey, Traits};
 use maud::{Markup, PreEscaped, html};
 
 /// Cases named per kind of problem.
@@ -36,16 +36,6 @@ pub struct Thumbnail {
     pub why: String,
     /// SVG.
     pub svg: String,
-}
-
-/// How often each value of a column of the user's table occurs.
-pub struct Coverage {
-    /// Column.
-    pub column: String,
-    /// Values and cases, the most frequent first.
-    pub counts: Vec<(String, usize)>,
-    /// Cases without a value.
-    pub missing: usize,
 }
 
 /// The page.

@@ -76,7 +76,7 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
             one.targets.clone(),
             one.cases.clone(),
             one.format.clone(),
-            format!("{}{}", one.family.name(), if is_imported(one) { "" } else { " (no importer)" }),
+            format!("{}{}", one.family.name(), if one.is_imported() { "" } else { " (no importer)" }),
         ]);
     }
     session.say(table.to_string());
@@ -84,19 +84,10 @@ pub fn run(arguments: &Arguments, session: &Session) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// Whether `galen import --as` can bring it over without further words.
-pub fn is_imported(one: &Known) -> bool {
-    match one.family {
-        Family::Msd | Family::NnUnet | Family::Pairs => one.task.to_lowercase().contains("segmentation"),
-        Family::Bids | Family::SubjectFolders => one.mask.is_some(),
-        _ => false,
-    }
-}
-
 fn how(one: &Known) -> String {
     match one.family {
         Family::NnUnet => "its folder is nnU-Net's raw layout: use it as it is".to_owned(),
-        _ if is_imported(one) => {
+        _ if one.is_imported() => {
             format!("galen import --as '{}' FOLDER --out data/DatasetNNN_Name", one.name)
         }
         Family::SubjectFolders | Family::Bids => {
@@ -136,7 +127,7 @@ fn json_of(one: &Known) -> Value {
     json!({
         "name": one.name, "groups": one.groups, "dimension": one.dimension, "modality": one.modality,
         "task": one.task, "targets": one.targets, "cases": one.cases, "format": one.format,
-        "layout": one.family.name(), "imported": is_imported(one), "labels": labels,
+        "layout": one.family.name(), "imported": one.is_imported(), "labels": labels,
         "home": statement(&one.home), "licence": one.licence.as_ref().map(statement), "citation": one.citation,
     })
 }

@@ -1,6 +1,5 @@
 //! `galen import --as`: a dataset of the catalogue, or of a layout that is named.
 
-use super::datasets::is_imported;
 use crate::session::{Exit, Session};
 use galen_core::{Error, Result};
 use galen_data::{
@@ -136,7 +135,7 @@ fn none(layout: &str, family: Family) -> Error {
         Family::NnUnet => "use it as it is".to_owned(),
         _ => format!(
             "{} of the {} datasets of `galen datasets` can be imported",
-            all.iter().filter(|one| is_imported(one)).count(),
+            all.iter().filter(|one| one.is_imported()).count(),
             all.len()
         ),
     };
